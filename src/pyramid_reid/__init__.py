@@ -1,0 +1,1 @@
+"""Pyramid-resolution person restoration for cross-resolution person re-identification."""

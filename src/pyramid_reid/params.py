@@ -1,0 +1,192 @@
+"""params.yaml as frozen, strict, typed objects."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pyramid_reid.errors import UserError
+
+BRANCHES = ("ori", "h1", "h2", "h3")
+"""The resolutions that are recognised: the crop as it is, and the three restored images."""
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Base of all sections: no unknown keys, no silent conversion, no later change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _increasing(values: tuple[int, ...]) -> bool:
+    return all(low < high for low, high in pairwise(values))
+
+
+class Data(Section):
+    """Which set is read, and how often its identities are split."""
+
+    name: Literal["synthetic", "caviar4reid"]
+    root: str | None
+    splits: PositiveInt
+    identities: Annotated[int, Field(ge=4, le=9999)]
+    images_per_camera: PositiveInt
+
+    @model_validator(mode="after")
+    def _root_belongs_to_a_real_set(self) -> Self:
+        if self.name == "synthetic" and self.root is not None:
+            raise ValueError("data.root must be null for data.name: synthetic, which is drawn")
+        if self.name != "synthetic" and self.root is None:
+            raise ValueError(
+                f"data.name: {self.name} needs data.root, the folder that holds the set as its"
+                " authors publish it"
+            )
+        return self
+
+
+class Simulate(Section):
+    """The simulated low resolution."""
+
+    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
+
+
+class Restoration(Section):
+    """The reconstructor: extractor E, pyramid heads RC, and their training."""
+
+    extractor: Literal["swinir", "swinir_light"]
+    depths: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] | None
+    dim: PositiveInt | None
+    num_heads: PositiveInt | None
+    head_dim: PositiveInt
+    scales: Annotated[
+        tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False, min_length=3, max_length=3)
+    ]
+    iterations: PositiveInt
+    batch_size: PositiveInt
+    patch_height: PositiveInt
+    patch_width: PositiveInt
+    lr: PositiveFloat
+    checkpoint_every: PositiveInt
+
+    @model_validator(mode="after")
+    def _scales_rise(self) -> Self:
+        if not _increasing(self.scales):
+            raise ValueError(f"restoration.scales must increase, got {list(self.scales)}")
+        if (self.dim is None) != (self.num_heads is None):
+            raise ValueError(
+                "restoration.dim and restoration.num_heads: give both, or null for both"
+            )
+        if self.dim is not None and self.num_heads is not None and self.dim % self.num_heads:
+            raise ValueError(
+                f"restoration.dim ({self.dim}) must be a multiple of restoration.num_heads"
+                f" ({self.num_heads})"
+            )
+        return self
+
+
+class Reid(Section):
+    """The re-identification network of a branch and its training."""
+
+    model: Literal[
+        "osnet_x1_0",
+        "osnet_x0_75",
+        "osnet_x0_5",
+        "osnet_x0_25",
+    ]
+    height: Annotated[int, Field(ge=16)]
+    width: Annotated[int, Field(ge=16)]
+    epochs: PositiveInt
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: PositiveFloat
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    weight_decay: Weight
+    label_smoothing: Fraction
+    erasing: Annotated[float, Field(ge=0, le=1)]
+    color_jitter: Fraction
+    checkpoint_every: PositiveInt
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"reid.warmup_epochs ({self.warmup_epochs}) must be less than reid.epochs"
+                f" ({self.epochs})"
+            )
+        return self
+
+
+class Fusion(Section):
+    """The weights of D_final."""
+
+    w_ori: Weight
+    w_h1: Weight
+    w_h2: Weight
+    w_h3: Weight
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each branch, in the order of `BRANCHES`."""
+        return {branch: float(getattr(self, f"w_{branch}")) for branch in BRANCHES}
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if not any(self.weights.values()):
+            raise ValueError("at least one of fusion.w_ori, w_h1, w_h2, w_h3 must be above 0")
+        return self
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    threads: PositiveInt
+    device: Literal["cpu", "cuda"]
+    data: Data
+    simulate: Simulate
+    restoration: Restoration
+    reid: Reid
+    fusion: Fusion
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or has a wrong, unknown or missing key; all
+            of them are named in one message.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run from the project's root") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(_sentence(dict(problem)) for problem in error.errors())
+        raise UserError(f"{path}: {problems}") from error
+
+
+def _sentence(problem: dict[str, object]) -> str:
+    """One problem that pydantic found, by its key in params.yaml."""
+    loc = problem["loc"]
+    key = ".".join(str(part) for part in loc) if isinstance(loc, tuple) else str(loc)
+    kind, value = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        return f"{key} is not a known key: remove it or mend its spelling"
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "value_error":
+        return str(problem["msg"]).removeprefix("Value error, ")
+    hint = ""
+    if isinstance(value, str) and str(kind).startswith(("float", "int")):
+        hint = " (YAML reads it as text; write 1e-3 as 1.0e-3)"
+    return f"{key}: {problem['msg']}, got {value!r}{hint}"

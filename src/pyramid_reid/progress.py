@@ -1,0 +1,22 @@
+"""Progress bars with the remaining time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+LOG_INTERVAL_S = 20.0
+"""Seconds between two lines where standard error is a file: a log stays readable."""
+
+
+def progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> tqdm[T]:
+    """Wrap `items` in a bar that says `what`, counted in `unit`."""
+    interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
+    return tqdm(
+        items, desc=what, unit=f" {unit}", total=total, mininterval=interval, dynamic_ncols=True
+    )
