@@ -1,0 +1,141 @@
+"""The crop store: all crops of a split in one flat array of pixels and one table.
+
+A folder with `pixels.npy` (flat uint8, the crops' RGB values one after the other, each H x W x 3
+in row-major order) and `index.csv` (one row per crop). One packed file instead of thousands:
+hashing and copying 33,000 small files costs DVC a minute, one file four seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyramid_reid.errors import UserError
+
+Pixels = NDArray[np.uint8]
+ROLES = ("train", "query", "gallery")
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A crop's row in the index, without its place and size."""
+
+    pid: int
+    camid: int
+    role: str  # train, query or gallery
+    ratio: int  # 1: as the camera gave it; r: down-sampled by r
+    source: str  # path of the image inside the raw set
+
+
+COLUMNS = ["offset", "height", "width", *(field.name for field in fields(Crop))]
+
+
+class CropStore:
+    """A crop store opened for reading; pixels are mapped, not loaded.
+
+    Attributes:
+        index: one row per crop, columns `COLUMNS`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open the store in `folder`.
+
+        Raises:
+            UserError: files are missing or do not fit together.
+        """
+        try:
+            self.index = pd.read_csv(folder / "index.csv", dtype={"source": str, "role": str})
+            self._pixels: Pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+        except (FileNotFoundError, ValueError) as error:
+            raise UserError(
+                f"{folder} is no crop store ({error}); run `dvc repro` to make it again"
+            ) from error
+        if list(self.index.columns) != COLUMNS:
+            raise UserError(f"{folder / 'index.csv'} has columns {list(self.index.columns)}")
+        expected = int((self.index.height * self.index.width * 3).sum())
+        if self._pixels.shape != (expected,):
+            raise UserError(
+                f"{folder / 'pixels.npy'} holds {self._pixels.size} values, its index"
+                f" {expected}; run `dvc repro` to make it again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, row: int) -> Pixels:
+        """Pixels of the crop in a row of the index, (H, W, 3) uint8 RGB, read-only."""
+        offset, height, width = (int(self.index[name].iat[row]) for name in COLUMNS[:3])
+        return self._pixels[offset : offset + height * width * 3].reshape(height, width, 3)
+
+    def rows(self, role: str) -> list[int]:
+        """Rows of the index that have this role, in order."""
+        return [int(row) for row in np.flatnonzero(self.index.role == role)]
+
+    def meta(self, row: int) -> Crop:
+        """The crop's labels."""
+        record = self.index.iloc[row]
+        return Crop(
+            int(record.pid), int(record.camid), str(record.role), int(record.ratio), record.source
+        )
+
+
+class CropWriter:
+    """Writes a crop store one crop at a time; used as a context manager.
+
+    Args:
+        folder: made if missing; a store in it is overwritten.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: list[dict[str, object]] = []
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = (self._folder / "pixels.npy").open("wb")
+        self._write_header()
+        return self
+
+    def add(self, crop: Crop, pixels: Pixels) -> None:
+        """Append a crop, (H, W, 3) uint8 RGB."""
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ValueError(f"{crop.source}: pixels are {pixels.dtype} {pixels.shape}")
+        height, width = pixels.shape[:2]
+        self._file.write(np.ascontiguousarray(pixels).data)
+        place = {"offset": self._size, "height": height, "width": width}
+        self._rows.append({**place, **asdict(crop)})
+        self._size += pixels.size
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is not None:
+                return
+            self._file.seek(0)
+            self._write_header()
+        pd.DataFrame(self._rows, columns=COLUMNS).to_csv(
+            self._folder / "index.csv", index=False, lineterminator="\n"
+        )
+
+    def _write_header(self) -> None:
+        # NumPy pads the header so that the first axis can grow: its length is always the same.
+        np.lib.format.write_array_header_1_0(
+            self._file, {"descr": "|u1", "fortran_order": False, "shape": (self._size,)}
+        )
+
+
+def splits(folder: Path) -> list[str]:
+    """Names of the splits below `folder` (`split_0`, `split_1`, …), in order.
+
+    Raises:
+        UserError: there are none.
+    """
+    names = sorted(path.name for path in folder.glob("split_*") if path.is_dir())
+    if not names:
+        raise UserError(f"{folder} holds no split_* folder; run `dvc repro` to make it")
+    return sorted(names, key=lambda name: int(name.removeprefix("split_")))

@@ -1,0 +1,73 @@
+"""The raw set as `download` records it: a list of images with labels and hashes, no pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, UnidentifiedImageError
+
+from pyramid_reid.crops import Pixels
+from pyramid_reid.errors import UserError
+
+COLUMNS = ["path", "pid", "camid", "bytes", "sha256"]
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """An image of a set: its path below the set's folder (with /), its person and camera."""
+
+    path: str
+    pid: int
+    camid: int
+
+
+def find(root: Path, pattern: str, example: str) -> list[Path]:
+    """Files in `root` that match a glob pattern, sorted by name.
+
+    Raises:
+        UserError: the folder is missing or holds no such file; the message shows `example`.
+    """
+    if not root.is_dir():
+        raise UserError(f"data.root: {root} is no folder; give the folder that holds {example}")
+    paths = sorted(root.glob(pattern))
+    if not paths:
+        raise UserError(f"data.root: {root} holds no {pattern}; give the folder with {example}")
+    return paths
+
+
+def record(root: Path, images: Iterable[RawImage]) -> pd.DataFrame:
+    """The images with size and SHA-256 of each file, columns `COLUMNS`."""
+    rows = []
+    for image in images:
+        content = (root / image.path).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        rows.append((image.path, image.pid, image.camid, len(content), digest))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
+    """Decode an image to (H, W, 3) uint8 RGB and check that it is the recorded one.
+
+    Raises:
+        UserError: the file is missing, has changed since `download`, or cannot be decoded.
+    """
+    try:
+        content = (root / path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{root / path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(
+            f"{root / path} has changed since the download stage recorded it; run"
+            " `dvc repro --force --single-item download`, then `dvc repro`"
+        )
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{root / path} is no readable image: {error}") from error
