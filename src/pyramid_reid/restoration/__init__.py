@@ -1,0 +1,1 @@
+"""Restoration: feature extractor E, pyramid heads RC, their training and their use."""
