@@ -1,0 +1,1 @@
+"""Re-identification: OSNet, its training and its features."""
