@@ -1,0 +1,1 @@
+"""Retrieval: distances, their fusion, and what is read off them. NumPy only."""
