@@ -1,0 +1,85 @@
+"""Restore every crop at its own size, at each scale."""
+
+import _threads  # noqa: F401
+from _stage import crops_of, run
+
+# isort: split
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from pyramid_reid import crops, figures
+from pyramid_reid.checkpoints import digest
+from pyramid_reid.params import BRANCHES, Params
+from pyramid_reid.progress import progress
+from pyramid_reid.restoration import pyramid
+from pyramid_reid.restoration.inference import restore
+from pyramid_reid.restoration.quality import bicubic
+from pyramid_reid.runtime import start_torch
+
+MODELS, SHEET = Path("data/models/reconstructor"), Path("plots/pyramid.png")
+FINISHED = Path("data/checkpoints/pyramid")
+PEOPLE_SHOWN = 3
+
+
+def restore_split(split: str, device: torch.device, out: Path) -> None:
+    """Write the crop stores of one split to `out`, all of them or none."""
+    model = pyramid.load(MODELS / split / "model.safetensors").to(device)
+    store = crops.CropStore(crops_of("ori") / split)
+    images = restore(model, (store[row] for row in range(len(store))))
+    partial = out.with_name("partial")
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(crops.CropWriter(partial / branch)) for branch in BRANCHES[1:]
+        ]
+        for row, restored in enumerate(progress(images, split, "crops", total=len(store))):
+            for writer, image in zip(writers, restored, strict=True):
+                writer.add(store.meta(row), image)
+    partial.rename(out)
+
+
+def contact_sheet(split: str, scales: tuple[int, ...]) -> None:
+    """Picture some queries, their restorations, and a gallery crop of the same person."""
+    stores = {branch: crops.CropStore(crops_of(branch) / split) for branch in BRANCHES}
+    index, largest = stores["ori"].index, max(scales)
+    first = {role: rows.groupby("pid").head(1) for role, rows in index.groupby("role")}
+    queries = first["query"].index[:: max(1, len(first["query"]) // PEOPLE_SHOWN)][:PEOPLE_SHOWN]
+    rows = []
+    for query in queries:
+        same = first["gallery"].index[first["gallery"].pid == index.pid[query]][0]
+        images = [store[query] for store in stores.values()]
+        rows.append([images[0], bicubic(images[0], largest), *images[1:], stores["ori"][same]])
+    restored = [f"{branch} (×{scale})" for branch, scale in zip(BRANCHES[1:], scales, strict=True)]
+    figures.contact_sheet(SHEET, ["query", f"bicubic ×{largest}", *restored, "gallery"], rows)
+
+
+def main(params: Params) -> str:
+    """Write a crop store per branch and split, and the contact sheet."""
+    device = start_torch(params.device, params.threads)
+    settings = params.model_dump(include={"threads", "device"})
+    finished = {}
+    for split in crops.splits(crops_of("ori")):
+        key = digest(settings, crops_of("ori") / split, MODELS / split)
+        finished[split] = FINISHED / split / key
+        if not all((finished[split] / branch).exists() for branch in BRANCHES[1:]):
+            # none is there, or a run was killed while it moved them and DVC removed what had moved
+            shutil.rmtree(finished[split], ignore_errors=True)
+            restore_split(split, device, finished[split])
+    for split, folder in finished.items():
+        for branch in BRANCHES[1:]:
+            crops_of(branch).mkdir(parents=True, exist_ok=True)
+            (folder / branch).rename(crops_of(branch) / split)
+    shutil.rmtree(FINISHED)
+    first = next(iter(finished))
+    scales = pyramid.load(MODELS / first / "model.safetensors").architecture.scales
+    contact_sheet(first, scales)
+    count = len(crops.CropStore(crops_of("ori") / first))
+    times = ", ".join(f"×{scale}" for scale in scales)
+    return f"{count} crops at {times} in data/pyramid, {len(finished)} split(s)"
+
+
+if __name__ == "__main__":
+    run(main)
