@@ -1,0 +1,79 @@
+"""What tests share: a small params tree, small crops, and the environment torch is pinned to."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pyramid_reid import params as params_module
+from pyramid_reid.crops import Crop, CropStore, CropWriter
+from pyramid_reid.runtime import pin_environment, start_torch
+
+pin_environment(2)  # before any test module imports torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _deterministic():
+    start_torch("cpu", 2)
+
+
+@pytest.fixture
+def raw_params():
+    """params.yaml as committed, as a plain dict."""
+    return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def params(raw_params):
+    """The committed params with sections small enough to train in a second."""
+    raw_params["restoration"] |= {
+        "depths": [1],
+        "dim": 8,
+        "num_heads": 2,
+        "head_dim": 4,
+        "iterations": 6,
+        "batch_size": 2,
+        "patch_height": 4,
+        "patch_width": 3,
+        "checkpoint_every": 2,
+    }
+    raw_params["reid"] |= {
+        "height": 32,
+        "width": 16,
+        "epochs": 4,
+        "warmup_epochs": 1,
+        "batch_size": 8,
+        "checkpoint_every": 1,
+    }
+    return params_module.Params.model_validate(raw_params)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Six crops of different sizes and roles."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (Crop(1, 1, "train", 1, "a.png"), (20, 9)),
+        (Crop(1, 2, "train", 2, "b.png"), (7, 5)),
+        (Crop(2, 1, "train", 1, "c.png"), (24, 12)),
+        (Crop(3, 2, "query", 3, "d.png"), (6, 3)),
+        (Crop(3, 1, "gallery", 1, "e.png"), (21, 8)),
+        (Crop(4, 1, "gallery", 1, "f, with comma.png"), (1, 1)),
+    ]
+    with CropWriter(tmp_path / "store") as writer:
+        for crop, size in rows:
+            writer.add(crop, rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+    return CropStore(tmp_path / "store")
+
+
+@pytest.fixture
+def real_data():
+    """Folder with the real data sets, where this machine has them."""
+    folder = os.environ.get("PYRAMID_REID_DATA")
+    if not folder:
+        pytest.skip("PYRAMID_REID_DATA does not name a folder with real data sets")
+    return Path(folder)

@@ -1,0 +1,105 @@
+import re
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from pyramid_reid.errors import UserError
+from pyramid_reid.params import load
+
+
+def write(tmp_path, raw):
+    path = tmp_path / "params.yaml"
+    path.write_text(raw if isinstance(raw, str) else yaml.safe_dump(raw), encoding="utf-8")
+    return path
+
+
+def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_path, raw_params):
+    assert load(write(tmp_path, raw_params)).fusion.w_ori != 0.4
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("seed", -1, "seed"),
+        ("seed", True, "seed"),
+        ("device", "tpu", "device"),
+        ("data.name", "market", "data.name"),
+        ("data.root", "somewhere", "data.root must be null"),
+        ("simulate.ratios", [1], "simulate.ratios"),
+        ("simulate.ratios", 3, "simulate.ratios"),
+        ("restoration.scales", [2, 4], "restoration.scales"),
+        ("restoration.scales", [2, 4, 3], "restoration.scales must increase"),
+        ("restoration.dim", 30, "restoration.dim (30) must be a multiple"),
+        ("restoration.dim", None, "restoration.dim and restoration.num_heads: give both"),
+        ("data.identities", 10_000, "data.identities"),
+        ("restoration.lr", "1e-3", "restoration.lr"),
+        ("restoration.lr", float("nan"), "restoration.lr"),
+        ("restoration.iterations", 0, "restoration.iterations"),
+        ("restoration.iterations", 5.0, "restoration.iterations"),
+        ("reid.epochs", 5, "reid.warmup_epochs (5) must be less than reid.epochs (5)"),
+        ("reid.label_smoothing", 1.0, "reid.label_smoothing"),
+        ("reid.unknown", 1, "reid.unknown is not a known key"),
+        ("fusion.w_h1", float("inf"), "fusion.w_h1"),
+        ("fusion.w_h1", -0.1, "fusion.w_h1"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path, raw_params, key, value, named):
+    *sections, name = key.split(".")
+    section = raw_params[sections[0]] if sections else raw_params
+    section[name] = value
+    with pytest.raises(UserError) as caught:
+        load(write(tmp_path, raw_params))
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_problems_are_named_at_once(tmp_path, raw_params):
+    del raw_params["reid"]["epochs"]
+    raw_params["threads"] = 0
+    with pytest.raises(UserError, match=r"threads.*reid\.epochs is missing"):
+        load(write(tmp_path, raw_params))
+
+
+def test_text_that_was_meant_as_a_number_says_how_to_write_it(tmp_path, raw_params):
+    raw_params["reid"]["lr"] = "2e-3"
+    with pytest.raises(UserError, match=r"write 1e-3 as 1\.0e-3"):
+        load(write(tmp_path, raw_params))
+
+
+def test_a_real_set_needs_its_folder(tmp_path, raw_params):
+    raw_params["data"]["name"] = "caviar4reid"
+    with pytest.raises(UserError, match=r"caviar4reid needs data\.root"):
+        load(write(tmp_path, raw_params))
+
+
+def test_weights_that_are_all_zero_fuse_nothing(tmp_path, raw_params):
+    raw_params["fusion"] = dict.fromkeys(raw_params["fusion"], 0.0)
+    with pytest.raises(UserError, match="at least one of"):
+        load(write(tmp_path, raw_params))
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "- 1", "\x00"])
+def test_no_mapping_is_one_clear_error(tmp_path, text):
+    with pytest.raises(UserError, match=r"params\.yaml"):
+        load(write(tmp_path, text))
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path):
+    with pytest.raises(UserError, match="is missing"):
+        load(tmp_path / "params.yaml")
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^dvc exp run .*$", README, re.MULTILINE))
+def test_the_commands_of_the_readme_give_valid_params(tmp_path, raw_params, command):
+    overrides = re.findall(r"-S ([\w.]+)=(\S+)", command)
+    assert overrides
+    for key, value in overrides:
+        *sections, name = key.split(".")
+        section = raw_params[sections[0]] if sections else raw_params
+        assert name in section
+        section[name] = yaml.safe_load(value)
+    load(write(tmp_path, raw_params))

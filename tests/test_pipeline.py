@@ -1,0 +1,254 @@
+"""The whole DAG in a real DVC repository, small enough for a minute."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+TINY = {
+    "data": {"identities": 6, "images_per_camera": 2, "splits": 2},
+    "restoration": {
+        "depths": [1],
+        "dim": 8,
+        "num_heads": 2,
+        "head_dim": 4,
+        "iterations": 3,
+        "batch_size": 2,
+        "patch_height": 8,
+    },
+    "reid": {
+        "height": 32,
+        "width": 16,
+        "epochs": 3,
+        "warmup_epochs": 1,
+        "batch_size": 4,
+        "checkpoint_every": 1,
+    },
+}
+BRANCHES = ("ori", "h1", "h2", "h3")
+OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+"""Set by `make test`; a `make` that a test calls must not take itself for a part of that one."""
+STAGES = [
+    "download",
+    "simulate",
+    "train_reconstructor",
+    "generate_pyramid",
+    *(f"train_reid@{branch}" for branch in BRANCHES),
+    *(f"distances@{branch}" for branch in BRANCHES),
+    "fuse",
+]
+
+
+def call(project, *command, ok=True, **environment):
+    """Run a command in the project, as a user without any git identity or configuration."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+    env |= {"PATH": path, "HOME": str(project.parent), "DVC_NO_ANALYTICS": "1"}
+    env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **environment}
+    done = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, output
+    return output
+
+
+def set_up(folder):
+    """A copy of the project with tiny params, committed to Git."""
+    folder.mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml", "Makefile", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".dvc").mkdir()
+    for name in ("config", ".gitignore"):
+        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc")
+    (folder / "data").mkdir()
+    shutil.copy(ROOT / "data" / ".gitignore", folder / "data")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    for section, values in TINY.items():
+        params[section] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    call(folder, "git", "init", "-q", "-b", "main")
+    commit(folder, "tiny")
+    return folder
+
+
+def commit(project, message):
+    call(project, "git", "add", "-A")
+    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    call(project, "git", *identity, "commit", "-qm", message)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The finished tiny pipeline, committed."""
+    folder = set_up(tmp_path_factory.mktemp("home") / "project")
+    call(folder, "dvc", "repro")
+    commit(folder, "finished")
+    return folder
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    """A copy of the finished pipeline, to change and to break."""
+    return shutil.copytree(project, tmp_path / "copy")
+
+
+def ran(output):
+    """Stages that DVC ran, or would run."""
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def would_run(project, section, key, value):
+    """Stages that a changed param reruns, before those that follow; puts the file back."""
+    path = project / "params.yaml"
+    before = path.read_text()
+    params = yaml.safe_load(before)
+    (params[section] if section else params)[key] = value
+    path.write_text(yaml.safe_dump(params))
+    try:
+        return ran(call(project, "dvc", "repro", "--dry"))
+    finally:
+        path.write_text(before)
+
+
+def test_metrics_and_plots_of_every_branch_are_there(project):
+    metrics = json.loads((project / "metrics/fusion.json").read_text())
+    assert set(metrics) == {"fused", *BRANCHES}
+    figures = {"rank1", "rank5", "rank10", "rank20", "mAP", "mINP"}
+    assert set(metrics["fused"]) == figures | {f"{name}_std" for name in figures}
+    assert all(0 <= value <= 100 for figures in metrics.values() for value in figures.values())
+    assert set(json.loads((project / "metrics/reconstructor.json").read_text())) == {
+        "x2",
+        "x3",
+        "x4",
+    }
+    definitions = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    for picture in [plot for plot in definitions if isinstance(plot, str)]:
+        assert (project / picture).read_bytes().startswith(b"\x89PNG"), picture
+
+
+def test_a_finished_pipeline_runs_nothing(project):
+    assert ran(call(project, "dvc", "repro")) == []
+    assert not list((project / "data").glob("checkpoints/**/state.pt"))
+
+
+def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
+    output = call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.4")
+    assert ran(output) == ["fuse"]
+    difference = call(copy, "dvc", "params", "diff", "--json")
+    changed = json.loads(difference)["params.yaml"]
+    assert {key: (row["old"], row["new"]) for key, row in changed.items()} == {
+        "fusion.w_ori": (0.25, 0.4)
+    }
+    rows = call(copy, "dvc", "metrics", "diff", "--all", "--json")
+    assert json.loads(rows)["metrics/fusion.json"]["ori.rank1"]["diff"] == 0
+    # a second one, on the results of the first: DVC stashes them, which needs a name
+    assert "committed as pyramid-reid" in call(copy, "make", "identity")
+    assert call(copy, "make", "identity") == ""
+    assert ran(call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.5")) == ["fuse"]
+    page = call(copy, "dvc", "plots", "show").strip().splitlines()[-1]
+    assert page.endswith("index.html")
+
+
+TRAIN_REID = STAGES[4:8]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("fusion.w_h1", 0.5, ["fuse"]),
+        ("reid.lr", 0.5, TRAIN_REID),
+        ("restoration.lr", 0.5, ["train_reconstructor"]),
+        ("simulate.ratios", [2], ["simulate"]),
+        ("data.identities", 8, ["download"]),
+        ("seed", 2, ["download", "simulate", "train_reconstructor", *TRAIN_REID]),
+        ("threads", 1, STAGES[2:-1]),
+    ],
+)
+def test_a_changed_param_reruns_the_stages_that_read_it(project, key, value, expected):
+    section, _, name = key.rpartition(".")
+    assert would_run(project, section, name, value) == expected
+
+
+def test_a_second_clone_gives_the_same_lock(project, tmp_path):
+    other = set_up(tmp_path / "another folder")
+    call(other, "dvc", "repro", LC_ALL="C", TZ="Pacific/Chatham", PYTHONHASHSEED="7")
+    assert (other / "dvc.lock").read_text() == (project / "dvc.lock").read_text()
+
+
+def outs_of(project, stage):
+    """Hashes of a stage's outputs in dvc.lock."""
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    return {out["path"]: out["md5"] for out in lock["stages"][stage]["outs"]}
+
+
+def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
+    before = outs_of(copy, "train_reid@h1")
+    path = copy / "params.yaml"
+    path.write_text(path.read_text().replace("epochs: 3", "epochs: 8"))
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def states():
+        return sorted((copy / "data/checkpoints/reid/h1").rglob("state.pt"))
+
+    command = ["dvc", "repro", "-s", "--no-commit", "train_reid@h1"]
+    started = subprocess.Popen(
+        command,
+        cwd=copy,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(states()) < 2 and started.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    assert len(states()) == 2  # split 0 is finished, split 1 was under way
+    call(copy, *command)
+    resumed = outs_of(copy, "train_reid@h1")
+    call(copy, *command[:3], "--force", *command[3:])
+    assert outs_of(copy, "train_reid@h1") == resumed
+    assert resumed != before
+    assert states() == []
+
+
+def test_a_pyramid_that_was_moved_in_part_is_made_again(copy):
+    stage = (sys.executable, "stages/generate_pyramid.py")
+    pixels = copy / "data/pyramid/h2/split_0/pixels.npy"
+    before = pixels.read_bytes()
+    shutil.rmtree(copy / "data/pyramid/h1")
+    call(copy, *stage, ok=False)  # h1 is moved into place, h2 is in its own way
+    assert (copy / "data/pyramid/h1/split_0").exists()
+    shutil.rmtree(copy / "data/pyramid")  # as DVC does before it runs the stage again
+    call(copy, *stage)
+    assert pixels.read_bytes() == before
+
+
+def test_mistakes_end_with_one_line_and_keep_finished_splits(copy):
+    path = copy / "params.yaml"
+    committed = path.read_text()
+    path.write_text(committed.replace("w_ori: 0.25", "w_ori: -1.0"))
+    output = call(copy, "dvc", "repro", ok=False)
+    assert "fuse: params.yaml: fusion.w_ori: Input should be greater than or equal to 0" in output
+    assert "Traceback" not in output
+    path.write_text(committed.replace("iterations: 3", "iterations: 4"))
+    store = copy / "data/crops/split_1/pixels.npy"
+    store.chmod(0o644)
+    store.write_bytes(store.read_bytes()[:-1])
+    output = call(copy, sys.executable, "stages/train_reconstructor.py", ok=False)
+    assert "train_reconstructor: data/crops/split_1 is no crop store" in output
+    assert "Traceback" not in output
+    kept = sorted((copy / "data/checkpoints/reconstructor").rglob("state.pt"))
+    assert [state.parent.parent.name for state in kept] == ["split_0"]
