@@ -1,0 +1,43 @@
+"""Fill README.md with the real output of the commands that it shows.
+
+A block of output follows a line `<!-- output of: COMMAND -->`; this runs COMMAND in the project's
+root and replaces the block. Run it in a clone where `make repro` has finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BLOCK = re.compile(
+    r"(?P<head><!-- output of: (?P<command>[^\n]+) -->\n+```(?P<language>\w+)\n)(?P<body>.*?)```\n",
+    re.DOTALL,
+)
+
+
+def output_of(command: str) -> str:
+    """What a command prints, without trailing blanks, blank ends and progress bars."""
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{command!r} failed")
+    lines = [line.rstrip() for line in done.stdout.replace("\r", "\n").splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def main() -> None:
+    """Rewrite README.md."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    filled = BLOCK.sub(lambda m: f"{m['head']}{output_of(m['command'])}```\n", text)
+    path.write_text(filled, encoding="utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()
