@@ -1,5 +1,6 @@
 """Several processes: what they share, who writes, and how they end."""
 
+import json
 import os
 import subprocess
 import sys
@@ -159,3 +160,68 @@ def test_live_curves_are_on_disk_at_once_and_begin_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     LiveCurves(tmp_path / "other").log(1, {"loss": 1.0})
     assert not (tmp_path / "other").exists()
+
+
+TRAINING = """
+    import hashlib
+    import json
+    import torch
+    import numpy as np
+    from pyramid_reid.checkpoints import Checkpoints
+    from pyramid_reid.distributed import join
+    from pyramid_reid.params import load
+    from pyramid_reid.reid import osnet, training
+
+    # in double precision, as AMSGrad soon makes much of the last bits of a small gradient
+    augment, build = training.augment, osnet.build
+    training.augment = lambda *arguments: augment(*arguments).double()
+    osnet.build = lambda *arguments: build(*arguments).double()
+
+    class Killed(Exception):
+        pass
+
+    def stop(epoch, _):
+        if epoch == 2:
+            raise Killed
+
+    def main(params):
+        rng = np.random.default_rng(0)
+        pids = np.repeat(np.arange(3), 6)
+        images = rng.integers(0, 100, (18, 32, 16, 3), np.uint8) + (40 * pids[:, None, None, None])
+        small = {"epochs": 3, "warmup_epochs": 1, "batch_size": 9, "checkpoint_every": 1}
+        reid = params.reid.model_copy(update=small | {"lr": 1e-4})
+        device = join(torch.device("cpu"))
+
+        def run(folder, log=lambda *_: None):
+            pixels = images.astype(np.uint8)
+            checkpoints = Checkpoints(Path(folder), "key")
+            return training.train(pixels, pids, reid, 0, device, checkpoints, log=log)
+
+        model, curve = run("whole")
+        try:
+            run("killed", stop)
+        except Killed:
+            again, _ = run("killed")
+        names = list(model.state_dict())
+        same = all(torch.equal(model.state_dict()[n], again.state_dict()[n]) for n in names)
+        running = model.state_dict()["conv5.bn.running_var"].double().sum().item()
+        print(json.dumps([same, curve.loss.tolist(), running]))
+        return "done"
+
+    _stage.run(main)
+"""
+
+
+def test_two_processes_train_as_one_with_the_same_batch(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = launch(tmp_path / "one", TRAINING, (sys.executable,))
+    two = launch(tmp_path / "two", TRAINING)
+    (alone,) = (json.loads(line) for line in one.splitlines() if line.startswith("["))
+    shared = [json.loads(line) for line in two.splitlines() if line.startswith("[")]
+    assert len(shared) == 2
+    assert shared[0] == shared[1]  # the same bytes in both
+    for resumed_to_the_same_bytes, losses, running in (alone, shared[0]):
+        assert resumed_to_the_same_bytes
+        np.testing.assert_allclose(losses, alone[1], rtol=1e-6)
+        assert running == pytest.approx(alone[2], rel=1e-6)

@@ -3,12 +3,13 @@ import os
 import numpy as np
 import pytest
 import torch
+from torchreid.reid.utils import FeatureExtractor
 
 from pyramid_reid.checkpoints import Checkpoints, digest
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Reid
 from pyramid_reid.reid import batches, images, osnet, training
-from pyramid_reid.reid.features import extract
+from pyramid_reid.reid.features import Extractor
 from pyramid_reid.runtime import derive_seed
 
 CPU = torch.device("cpu")
@@ -53,7 +54,7 @@ def test_it_learns_what_can_be_learned(params, tmp_path):
     assert not model.training
     assert curve.epoch.tolist() == list(range(1, 15))
     pictures, pids = coloured()
-    features = extract(model, pictures, CPU)
+    features = Extractor(model, CPU)(pictures)
     assert features.shape == (32, 512)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     cosine = features @ features.T
@@ -268,7 +269,7 @@ def test_a_saved_network_gives_the_same_features(tmp_path):
     loaded, height, width = osnet.load(tmp_path / "m")
     assert (height, width) == (32, 16)
     pictures, _ = coloured(1, 3)
-    np.testing.assert_array_equal(extract(model, pictures, CPU), extract(loaded, pictures, CPU))
+    np.testing.assert_array_equal(Extractor(model, CPU)(pictures), Extractor(loaded, CPU)(pictures))
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
@@ -284,9 +285,10 @@ def test_a_broken_model_file_is_named(tmp_path, damage):
 def test_features_of_a_crop_do_not_depend_on_the_others():
     model = osnet.build("osnet_x0_25", 3, 0).eval()
     pictures, _ = coloured(3, 50)
+    extract = Extractor(model, CPU)
     np.testing.assert_allclose(
-        extract(model, pictures, CPU)[120],
-        extract(model, pictures[120:121], CPU)[0],
+        extract(pictures)[120],
+        extract(pictures[120:121])[0],
         rtol=1e-4,
         atol=1e-5,
     )
@@ -343,3 +345,20 @@ def test_seeds_differ_by_purpose_and_are_the_same_everywhere():
     assert len(seeds) == 6
     assert derive_seed(1, "a") == 6885665436231814845  # first 63 bits of sha256('1/a')
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25"])
+def test_features_are_those_of_torchreid_s_extractor(tmp_path, name):
+    model = osnet.build(name, 3, 0)
+    model(torch.rand(8, 3, 32, 16))  # statistics that are not those of a fresh network
+    model.eval()
+    torch.save(model.state_dict(), tmp_path / "m.pth")
+    reference = FeatureExtractor(
+        name, str(tmp_path / "m.pth"), image_size=(32, 16), device="cpu", verbose=False
+    )
+    pictures, _ = coloured(3, 2)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    np.testing.assert_allclose(
+        Extractor(model, CPU)(pictures), reference(list(pictures)).numpy(), rtol=1e-3, atol=1e-5
+    )
+    assert all(torch.equal(model.state_dict()[key], before[key]) for key in before)

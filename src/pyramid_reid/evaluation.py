@@ -71,7 +71,11 @@ def _labels(folders: Mapping[str, Path]) -> list[NDArray[np.int64]]:
     """Query pids and camids, gallery pids and camids; the same in every branch."""
     tables: list[pd.DataFrame] = []
     for role in ("query", "gallery"):
-        of_branch = [pd.read_csv(folder / f"{role}.csv") for folder in folders.values()]
+        # not height and width, which are each branch's own
+        tables_of = [pd.read_csv(folder / f"{role}.csv") for folder in folders.values()]
+        of_branch = [
+            table.drop(columns=["height", "width"], errors="ignore") for table in tables_of
+        ]
         for folder, table in zip(folders.values(), of_branch, strict=True):
             if not table.equals(of_branch[0]):
                 raise UserError(f"{folder} ranks other {role} crops than {next(iter(folders))}")

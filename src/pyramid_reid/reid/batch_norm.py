@@ -68,7 +68,7 @@ class _Normalize(torch.autograd.Function):
         mean, square = (sums[:-1] / count).chunk(2)
         variance = square - mean.square()
         scale = (variance + eps).rsqrt()
-        mean, variance, scale = mean.float(), variance.float(), scale.float()
+        mean, variance, scale = (each.to(x.dtype) for each in (mean, variance, scale))
         ctx.save_for_backward(x, weight, mean, scale, count)
         ctx.mark_non_differentiable(mean, variance, count)
         y = x.sub(_wide(mean, x)).mul_(_wide(scale * weight, x)).add_(_wide(bias, x))
@@ -81,7 +81,7 @@ class _Normalize(torch.autograd.Function):
         to_bias = gradient.sum(_others(x))
         to_weight = (gradient * normalized).sum(_others(x))
         means = add_up(torch.cat([to_bias, to_weight]).double()) / count
-        of_bias, of_weight = (_wide(each, x) for each in means.float().chunk(2))
+        of_bias, of_weight = (_wide(each, x) for each in means.to(x.dtype).chunk(2))
         to_x = gradient.sub(of_bias).sub_(normalized.mul_(of_weight)).mul_(_wide(scale * weight, x))
         return to_x, to_weight, to_bias, None
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from pyramid_reid.crops import CropStore, Pixels
 from pyramid_reid.distributed import main_first, own_part
 from pyramid_reid.errors import UserError
+from pyramid_reid.progress import progress
 from pyramid_reid.reid.images import resized
 from pyramid_reid.runtime import is_main, world_size
 
@@ -35,12 +36,13 @@ def training_images(
         limit: GiB of pixels that each process holds in memory.
         file: where the pixels are put if they are more.
     """
+    shown = progress(rows, "reading crops", "crops")
     if len(rows) * height * width * 3 <= limit * 2**30:
-        yield resized(store, rows, height, width)
+        yield resized(store, shown, height, width)
         return
     with main_first():
         if is_main():
-            resized(store, rows, height, width, file)
+            resized(store, shown, height, width, file)
     try:
         yield np.load(file, mmap_mode="r")
     finally:

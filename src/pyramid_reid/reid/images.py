@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,13 @@ from torch import Tensor
 
 from pyramid_reid.crops import CropStore, Pixels
 from pyramid_reid.degrade import resize
-from pyramid_reid.progress import progress
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def resized(
-    store: CropStore, rows: Sequence[int], height: int, width: int, file: Path | None = None
+    store: CropStore, rows: Collection[int], height: int, width: int, file: Path | None = None
 ) -> Pixels:
     """Resize crops once, with Pillow's antialiased bilinear filter as torchreid does.
 
@@ -35,9 +34,17 @@ def resized(
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         images = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-    for place, row in enumerate(progress(rows, "reading crops", "crops")):
+    for place, row in enumerate(rows):
         images[place] = resize(store[row], height, width, Image.Resampling.BILINEAR)
     return images
+
+
+def resized_in_parts(
+    store: CropStore, rows: Sequence[int], height: int, width: int, part: int
+) -> Iterator[Pixels]:
+    """Crops as `resized` gives them, `part` at a time."""
+    for start in range(0, len(rows), part):
+        yield resized(store, rows[start : start + part], height, width)
 
 
 def to_float(images: Tensor) -> Tensor:

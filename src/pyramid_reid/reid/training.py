@@ -166,9 +166,9 @@ def _step(
     """
     with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type in BF16):
         logits = model(batch)
-    loss = F.cross_entropy(
-        logits.float(), targets, reduction="sum", label_smoothing=label_smoothing
-    ).div(size)
+        loss = F.cross_entropy(
+            logits, targets, reduction="sum", label_smoothing=label_smoothing
+        ).div(size)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     sum_gradients(model.parameters())
