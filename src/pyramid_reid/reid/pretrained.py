@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gdown
+import numpy as np
 import pooch
 import torch
 from safetensors import SafetensorError
@@ -19,6 +20,17 @@ from pyramid_reid.errors import UserError
 
 CLASSIFIER = "classifier."
 """Prefix of the layer that knows the identities of another set."""
+
+_SCALAR = np.float64(0).__reduce__()[0]
+NUMBERS: list[Any] = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    *(np.dtype, np.dtypes.Float32DType, np.dtypes.Float64DType),
+]
+"""What a checkpoint may hold beside weights: torchreid's has its Rank-1 as a NumPy number."""
+
+ENOUGH = 0.5
+"""Share of the network's weights that must fit. In a network of another width some do by chance."""
 
 
 def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path | None:
@@ -101,7 +113,8 @@ def read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(NUMBERS):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).split(".")[0]
         raise UserError(f"{path} is no checkpoint that holds weights only ({reason})") from error
@@ -130,16 +143,17 @@ def apply(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Put weights into a network, and say which were used.
 
     Raises:
-        UserError: none of them has a place in it.
+        UserError: fewer than `ENOUGH` have a place in it.
     """
     fitting = matching(model, weights)
     places = [name for name in model.state_dict() if not name.startswith(CLASSIFIER)]
-    skipped = [name for name in weights if name not in fitting]
-    fresh = [name for name in places if name not in fitting]
-    if not any(name.endswith(".weight") for name in fitting):
+    skipped = sorted(weights.keys() - fitting.keys())
+    fresh = sorted(set(places) - fitting.keys())
+    counters = {name for name in places if name.endswith("num_batches_tracked")}  # always fit
+    if len(fitting.keys() - counters) < ENOUGH * len(set(places) - counters):
         raise UserError(
-            f"reid.pretrained: none of its {len(weights)} weights, such as {next(iter(weights))},"
-            f" has the name and shape of one of reid.model's, such as {places[0]}"
+            f"reid.pretrained: {len(fitting)} of {len(places)} weights of reid.model are found in"
+            f" it by name and shape, too few; missing {_some(fresh)}, unknown {_some(skipped)}"
         )
     model.load_state_dict(dict(fitting), strict=False)
     print(
