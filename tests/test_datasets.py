@@ -19,7 +19,7 @@ def save(path, size=(4, 9), mode="RGB"):
 def test_caviar_s_names_give_person_and_camera(tmp_path):
     for name in ("0003010.jpg", "0003011.jpg", "0072020.jpg", "0001001.jpg"):
         save(tmp_path / name)
-    assert DATASETS["caviar4reid"].read(tmp_path) == [
+    assert DATASETS["caviar4reid"].read(tmp_path, None) == [
         RawImage("0001001.jpg", 1, 1),
         RawImage("0003010.jpg", 3, 1),
         RawImage("0003011.jpg", 3, 2),
@@ -32,18 +32,18 @@ def test_a_foreign_file_among_caviar_s_is_named(tmp_path, name):
     save(tmp_path / "0001001.jpg")
     save(tmp_path / name)
     with pytest.raises(UserError, match=name):
-        DATASETS["caviar4reid"].read(tmp_path)
+        DATASETS["caviar4reid"].read(tmp_path, None)
 
 
 def test_a_folder_that_is_missing_or_empty_is_named_with_what_was_expected(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UserError, match=r"data\.root: .*0001001\.jpg"):
-            DATASETS["caviar4reid"].read(folder)
+            DATASETS["caviar4reid"].read(folder, None)
 
 
 def test_synthetic_names_give_person_and_camera(tmp_path):
     save(tmp_path / "0012_c2_03.png")
-    assert DATASETS["synthetic"].read(tmp_path) == [RawImage("0012_c2_03.png", 12, 2)]
+    assert DATASETS["synthetic"].read(tmp_path, None) == [RawImage("0012_c2_03.png", 12, 2)]
 
 
 def test_a_record_holds_the_hash_of_the_bytes(tmp_path):
@@ -51,7 +51,14 @@ def test_a_record_holds_the_hash_of_the_bytes(tmp_path):
     table = raw.record(tmp_path, [RawImage("a.png", 5, 1)])
     expected = hashlib.sha256(path.read_bytes()).hexdigest()
     assert table.to_dict("records") == [
-        {"path": "a.png", "pid": 5, "camid": 1, "bytes": path.stat().st_size, "sha256": expected}
+        {
+            "path": "a.png",
+            "pid": 5,
+            "camid": 1,
+            "role": "",
+            "bytes": path.stat().st_size,
+            "sha256": expected,
+        }
     ]
 
 
@@ -78,7 +85,7 @@ def test_a_changed_or_missing_or_broken_image_is_named(tmp_path):
 
 def test_caviar4reid_has_the_published_counts(real_data):
     root = real_data / "CAVIAR4REID"
-    images = DATASETS["caviar4reid"].read(root)
+    images = DATASETS["caviar4reid"].read(root, None)
     assert len(images) == 1220
     assert len({image.pid for image in images}) == 72
     table = raw.record(root, images)

@@ -35,6 +35,7 @@ class Data(Section):
 
     name: Literal["synthetic", "caviar4reid"]
     root: str | None
+    variant: str | None
     splits: PositiveInt
     identities: Annotated[int, Field(ge=4, le=9999)]
     images_per_camera: PositiveInt

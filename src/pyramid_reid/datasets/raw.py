@@ -15,16 +15,26 @@ from PIL import Image, UnidentifiedImageError
 from pyramid_reid.crops import Pixels
 from pyramid_reid.errors import UserError
 
-COLUMNS = ["path", "pid", "camid", "bytes", "sha256"]
+COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
+ROLES = ("", "train", "query", "gallery")
 
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """An image of a set: its path below the set's folder (with /), its person and camera."""
+    """An image of a set, as its authors label it.
+
+    Attributes:
+        path: below the set's folder, with `/`.
+        pid: person, at least 0. Distractors (role gallery, never queried) have pids of their own.
+        camid: camera, at least 0, numbered as the authors do.
+        role: train, query or gallery where the set's authors fix it; "" where the protocol draws
+            it.
+    """
 
     path: str
     pid: int
     camid: int
+    role: str = ""
 
 
 def find(root: Path, pattern: str, example: str) -> list[Path]:
@@ -47,7 +57,8 @@ def record(root: Path, images: Iterable[RawImage]) -> pd.DataFrame:
     for image in images:
         content = (root / image.path).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        rows.append((image.path, image.pid, image.camid, len(content), digest))
+        labels = (image.path, image.pid, image.camid, image.role)
+        rows.append((*labels, len(content), digest))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
