@@ -1,7 +1,12 @@
 import hashlib
+import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pyramid_reid.datasets import DATASETS, raw
@@ -37,7 +42,7 @@ def test_a_foreign_file_among_caviar_s_is_named(tmp_path, name):
 
 def test_a_folder_that_is_missing_or_empty_is_named_with_what_was_expected(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(UserError, match=r"data\.root: .*0001001\.jpg"):
+        with pytest.raises(UserError, match=r"data\.root: .*0\*\.jpg"):
             DATASETS["caviar4reid"].read(folder, None)
 
 
@@ -81,6 +86,62 @@ def test_a_changed_or_missing_or_broken_image_is_named(tmp_path):
         raw.load_pixels(tmp_path, "a.png", sha256)
     with pytest.raises(UserError, match=r"a\.png is no readable image"):
         raw.load_pixels(tmp_path, "a.png", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def png_of(width, height):
+    """Bytes of a PNG that says it has this size, and holds next to nothing."""
+
+    def chunk(kind, data):
+        checked = kind + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = zlib.compress(b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", [(10_000, 9_999), (100_000, 100_000)])
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path, size):
+    content = png_of(*size)
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.png (has 10000 x 9999 pixels|is too large)"):
+        raw.load_pixels(tmp_path, "a.png", hashlib.sha256(content).hexdigest())
+
+
+@pytest.fixture(scope="module")
+def encoded():
+    """One picture in each of the formats."""
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (12, 6, 3), dtype=np.uint8))
+    contents = []
+    for kind in ("PNG", "JPEG", "BMP"):
+        file = io.BytesIO()
+        picture.save(file, kind)
+        contents.append(file.getvalue())
+    return contents
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about the oddities that it accepts
+@settings(max_examples=300, deadline=None)
+@given(
+    kind=st.integers(0, 2),
+    cut=st.floats(0, 1),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
+)
+def test_any_damaged_file_is_pixels_or_one_clear_error(encoded, tmp_path_factory, kind, cut, flips):
+    content = bytearray(encoded[kind])
+    for place, value in flips:
+        content[int(place * len(content))] = value
+    content = bytes(content[: round(cut * len(content))])
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "a").write_bytes(content)
+    said = ""
+    try:
+        pixels = raw.load_pixels(folder, "a", hashlib.sha256(content).hexdigest())
+    except UserError as error:
+        said = str(error)
+    assert str(folder / "a") in said if said else pixels.dtype == np.uint8
 
 
 def test_caviar4reid_has_the_published_counts(real_data):

@@ -24,7 +24,7 @@ from pyramid_reid.datasets.raw import fits
 from pyramid_reid.errors import UserError
 from pyramid_reid.progress import bytes_bar
 
-CHUNK = 2**20
+PIECE = 2**14  # of a download; the last one is lost where it breaks off
 TIMEOUT_S = (10, 60)  # to connect; between two pieces
 ATTEMPTS = 5  # in one run, without any progress
 PAUSE_S = 2.0
@@ -217,7 +217,7 @@ class _Resuming:
             self._part.open("ab" if resumed else "wb") as part,
             bytes_bar(f"download of {self._part.stem}", total, have) as bar,
         ):
-            for chunk in answer.iter_content(CHUNK):
+            for chunk in answer.iter_content(PIECE):
                 part.write(chunk)
                 bar.update(len(chunk))
         if total is not None and self._size() != total:
@@ -330,5 +330,5 @@ def _write(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member, target: P
     if source is None:
         raise ValueError(f"{member.name!r} is no file")
     with source, target.open("xb") as file:
-        shutil.copyfileobj(source, file, CHUNK)
+        shutil.copyfileobj(source, file)
         return file.tell()

@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 from PIL import Image
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from pyramid_reid.datasets.raw import RawImage, check_root, listed
 from pyramid_reid.errors import UserError
@@ -109,14 +110,14 @@ def _cells(mat: h5py.File, boxes: str) -> Iterator[tuple[str, Any]]:
 def _new_split(root: Path, boxes: str) -> dict[str, str]:
     """Role of each crop in the split of Zhong et al."""
     path = root / f"cuhk03_new_protocol_config_{boxes}.mat"
-    try:
-        split = loadmat(path)
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise UserError(
             f"data.root: {root} holds no {path.name}; get it from"
             " https://github.com/zhunzhong07/person-re-ranking (evaluation/data/CUHK03)"
-        ) from error
-    except (OSError, ValueError, NotImplementedError) as error:
+        )
+    try:
+        split = loadmat(path)
+    except (OSError, ValueError, NotImplementedError, MatReadError) as error:
         raise UserError(f"{path} is no readable .mat file: {error}") from error
     if missing := [key for key in (*ROLES.values(), "filelist") if key not in split]:
         raise UserError(f"{path} lacks {listed(missing)}")
