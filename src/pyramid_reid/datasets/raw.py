@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
 
 from pyramid_reid.crops import Pixels
+from pyramid_reid.decode import decode
 from pyramid_reid.errors import UserError
 
 COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
@@ -62,6 +60,15 @@ def record(root: Path, images: Iterable[RawImage]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def read_record(folder: Path) -> pd.DataFrame:
+    """The table that `download` wrote to `folder`, columns `COLUMNS`; no role is ""."""
+    return pd.read_csv(
+        folder / "images.csv",
+        dtype={"path": str, "role": str, "sha256": str},
+        keep_default_na=False,
+    )
+
+
 def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
     """Decode an image to (H, W, 3) uint8 RGB and check that it is the recorded one.
 
@@ -78,7 +85,6 @@ def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
             " `dvc repro --force --single-item download`, then `dvc repro`"
         )
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{root / path} is no readable image: {error}") from error
+        return decode(content)
+    except ValueError as error:
+        raise UserError(f"{root / path} {error}") from error
