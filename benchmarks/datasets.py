@@ -81,6 +81,7 @@ def stage(project: Path, name: str) -> float:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="2,000 crops instead of 36,000")
     crops = 2_000 if parser.parse_args().quick else 36_000
