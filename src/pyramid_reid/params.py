@@ -55,7 +55,7 @@ class Data(Section):
     variant: str | None
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
-    splits: PositiveInt
+    splits: PositiveInt | None
     identities: Annotated[int, Field(ge=4, le=9999)]
     images_per_camera: PositiveInt
 
@@ -80,9 +80,14 @@ class Data(Section):
 
 
 class Simulate(Section):
-    """The simulated low resolution."""
+    """What differs from the set's own protocol (`protocols.Protocol`); None keeps its value."""
 
-    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
+    low_camera: int | Literal["random"] | None
+    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None
+    ratio_per: Literal["image", "identity"] | None
+    interpolation: Literal["bicubic", "bilinear", "lanczos"] | None
+    degradation: Literal["downsample", "camera"] | None
+    mixed: bool | None
 
 
 class Restoration(Section):
@@ -139,6 +144,7 @@ class Reid(Section):
     erasing: Annotated[float, Field(ge=0, le=1)]
     color_jitter: Fraction
     checkpoint_every: PositiveInt
+    validation_identities: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:

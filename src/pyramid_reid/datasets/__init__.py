@@ -47,9 +47,6 @@ class DataSet:
         why_not: if nothing can, why.
         extract: writes the images of a variant into a folder, for a set that is none.
         test_sets: reads the test pids of each of the authors' random splits.
-        query_camid: the low-resolution camera, whose test crops are the queries.
-        gallery_camid: the high-resolution camera, whose test crops are the gallery.
-        natural: resolutions differ by nature, so that none is simulated.
     """
 
     read: Callable[[Path, str | None], list[RawImage]]
@@ -59,9 +56,6 @@ class DataSet:
     why_not: str = ""
     extract: Callable[[Path, str | None, Path], None] | None = None
     test_sets: Callable[[Path], list[list[int]]] | None = None
-    query_camid: int = 2
-    gallery_camid: int = 1
-    natural: bool = False
 
 
 # The MD5 are those of Open-ReID (Xiao, 2017), which still fetched both archives.
@@ -72,7 +66,6 @@ DATASETS = {
         caviar4reid.MARKS,
         "http://www.lorisbazzani.info/caviar4reid.html",
         why_not="its authors' page gives no lasting address",
-        natural=True,
     ),
     "viper": DataSet(
         viper.read,
@@ -129,7 +122,6 @@ DATASETS = {
         mta_reid.MARKS,
         "https://github.com/schuar-iosb/mta-dataset",
         why_not="its authors send the address by e-mail, to those who ask as its page describes",
-        natural=True,
     ),
     "manifest": DataSet(
         manifest.read, manifest.MARKS, "docs/datasets.md", why_not="it is your own set"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import stat
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
 
 from pyramid_reid.crops import Pixels
+from pyramid_reid.decode import decode
 from pyramid_reid.errors import UserError
 from pyramid_reid.progress import progress
 
@@ -182,6 +179,15 @@ def record(root: Path, images: Sequence[RawImage]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def read_record(folder: Path) -> pd.DataFrame:
+    """The table that `download` wrote to `folder`, columns `COLUMNS`; no role is ""."""
+    return pd.read_csv(
+        folder / "images.csv",
+        dtype={"path": str, "role": str, "sha256": str},
+        keep_default_na=False,
+    )
+
+
 def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
     """Decode an image to (H, W, 3) uint8 RGB and check that it is the recorded one.
 
@@ -199,22 +205,6 @@ def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
             " `dvc repro --force --single-item download`, then `dvc repro`"
         )
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            limit = Image.MAX_IMAGE_PIXELS  # up to twice as many, Pillow only warns
-            if limit is not None and image.width * image.height > limit:
-                raise UserError(
-                    f"{root / path} has {image.width} x {image.height} pixels, more than the"
-                    f" {limit} that are taken for safe; remove it"
-                )
-            return np.asarray(image.convert("RGB"))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{root / path} is too large for a person crop: {error}") from error
-    except (
-        UnidentifiedImageError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-    ) as error:
-        raise UserError(f"{root / path} is no readable image: {error}") from error
+        return decode(content)
+    except ValueError as error:
+        raise UserError(f"{root / path} {error}") from error
