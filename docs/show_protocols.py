@@ -13,12 +13,11 @@ from pyramid_reid.protocols import PROTOCOLS
 
 rows = []
 for name, protocol in PROTOCOLS.items():
-    train = "half" if protocol.train_identities is None else f"{protocol.train_identities} train"
     rows.append(
         {
             "data.name": name,
             "protocol": protocol.name,
-            "identities": "official" if protocol.official else train,
+            "identities": "official" if protocol.official else "half",
             "splits": protocol.splits,
             "low camera": protocol.low_camera or "-",
             "ratios": ",".join(map(str, protocol.ratios)) or "natural",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import fetch
+from pyramid_reid import fetch, raw_record
 from pyramid_reid.datasets import DATASETS, raw, synthetic
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Data, Params
@@ -50,9 +50,9 @@ def main(params: Params) -> str:
         dataset.extract(root, data.variant, folder)
     if dataset.test_sets:
         rows = [(k, pid) for k, pids in enumerate(dataset.test_sets(root)) for pid in pids]
-        pd.DataFrame(rows, columns=["split", "pid"]).to_csv(OUT / "test_sets.csv", index=False)
+        pd.DataFrame(rows, columns=["split", "pid"]).to_csv(OUT / raw_record.TEST_SETS, index=False)
     table = raw.record(folder, images)
-    table.to_csv(OUT / "images.csv", index=False, lineterminator="\n")
+    table.to_csv(OUT / raw_record.IMAGES, index=False, lineterminator="\n")
     return f"{len(table)} images of {table.pid.nunique()} people in {folder}, listed in {OUT}"
 
 

@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import checks, crops, dataset_card, protocol, protocols, simulation
-from pyramid_reid.datasets.raw import read_record
+from pyramid_reid import (
+    checks,
+    crops,
+    dataset_card,
+    protocol,
+    protocols,
+    raw_record,
+    simulation,
+)
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Params
 
@@ -21,12 +28,12 @@ CARD, PICTURE = Path("metrics/dataset.json"), Path("plots/dataset.png")
 def main(params: Params) -> str:
     """Write a crop store per split, the hash of each split, and the data card."""
     rules = protocols.resolve(params.data.name, params.data.splits, params.simulate)
-    root, raw = image_folder(params.data.root), read_record(RAW)
-    held_out, problems = params.reid.validation_identities, checks.of_cameras(raw)
-    splits: list[pd.DataFrame] = []
+    root, raw = image_folder(params.data.root, params.data.name), raw_record.read_images(RAW)
+    drawn = params.reid.validation_identities, raw_record.read_test_sets(RAW)
+    problems, splits = checks.of_cameras(raw), list[pd.DataFrame]()
     try:
         for split in range(rules.splits):
-            splits.append(protocol.assign(raw, rules, params.seed, split, held_out))
+            splits.append(protocol.assign(raw, rules, params.seed, split, *drawn))
             found = checks.of_split(splits[-1])
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:

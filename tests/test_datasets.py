@@ -8,6 +8,7 @@ from pyramid_reid.datasets.raw import RawImage
 from pyramid_reid.errors import UserError
 from pyramid_reid.protocol import assign
 from pyramid_reid.protocols import PROTOCOLS
+from pyramid_reid.raw_record import load_pixels
 
 
 def save(path, size=(4, 9), mode="RGB"):
@@ -66,12 +67,12 @@ def test_a_changed_or_missing_or_broken_image_is_named(tmp_path):
     path = save(tmp_path / "a.png")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(UserError, match=r"missing\.png cannot be read"):
-        raw.load_pixels(tmp_path, "missing.png", sha256)
+        load_pixels(tmp_path, "missing.png", sha256)
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match=r"a\.png has changed"):
-        raw.load_pixels(tmp_path, "a.png", sha256)
+        load_pixels(tmp_path, "a.png", sha256)
     with pytest.raises(UserError, match=r"a\.png is no JPEG, PNG, BMP image"):
-        raw.load_pixels(tmp_path, "a.png", hashlib.sha256(path.read_bytes()).hexdigest())
+        load_pixels(tmp_path, "a.png", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_caviar4reid_has_the_published_counts(real_data):

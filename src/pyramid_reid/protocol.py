@@ -17,37 +17,50 @@ COLUMNS = ["path", "pid", "camid", "role", "ratio", "sha256"]
 
 
 def split_identities(
-    pids: Sequence[int], train: int | None, seed: int, split: int
+    pids: Sequence[int], seed: int, split: int, test_sets: Sequence[set[int]] = ()
 ) -> tuple[set[int], set[int]]:
-    """Divide identities at random into training and test identities.
+    """Divide identities into training and test identities.
 
     Args:
         pids: distinct identities, in any order.
-        train: how many of them train; None is half of them, with the odd one.
         seed: of all splits; `split`: number of this one.
+        test_sets: the test identities of each split, where the set's authors give them; without,
+            a random half of the identities (with the odd one) trains.
 
     Returns:
         Training and test identities, disjoint.
 
     Raises:
         UserError: fewer than two identities would be left on a side, which could not be learned
-            or ranked.
+            or ranked; or the authors give fewer splits.
     """
-    count = (len(pids) + 1) // 2 if train is None else train
-    if count < 2 or len(pids) - count < 2:
+    if test_sets:
+        if split >= len(test_sets):
+            raise UserError(
+                f"data.splits is above {len(test_sets)}, the number of splits of the set's authors:"
+                " lower it"
+            )
+        test = set(pids) & test_sets[split]
+    else:
+        rng = np.random.default_rng(derive_seed(seed, "identities", str(split)))
+        test = {int(pid) for pid in rng.permutation(sorted(pids))[(len(pids) + 1) // 2 :]}
+    train = set(pids) - test
+    if len(train) < 2 or len(test) < 2:
         raise UserError(
             f"only {len(pids)} people are seen by both sides (low and high resolution), a split"
-            f" needs at least {4 if train is None else train + 2}: add images, or correct the"
-            " camera numbers"
+            " needs at least 2 for training and 2 for test: add images, or correct the camera"
+            " numbers"
         )
-    shuffled = np.random.default_rng(derive_seed(seed, "identities", str(split))).permutation(
-        sorted(pids)
-    )
-    return {int(pid) for pid in shuffled[:count]}, {int(pid) for pid in shuffled[count:]}
+    return train, test
 
 
 def assign(
-    raw: pd.DataFrame, protocol: Protocol, seed: int, split: int, validation: int = 0
+    raw: pd.DataFrame,
+    protocol: Protocol,
+    seed: int,
+    split: int,
+    validation: int = 0,
+    test_sets: Sequence[set[int]] = (),
 ) -> pd.DataFrame:
     """Give each image its role and its down-sampling ratio, for one split.
 
@@ -58,6 +71,7 @@ def assign(
         raw: columns path, pid, camid, role (the set's own: train, query, gallery, or empty where
             identities are split at random) and sha256.
         validation: how many training identities are held out as val_query and val_gallery.
+        test_sets: as for `split_identities`.
 
     Returns:
         Columns `COLUMNS`, a row for each crop that takes part, in the order of `raw`.
@@ -65,7 +79,8 @@ def assign(
     Raises:
         UserError: too few identities, or no side of low resolution.
     """
-    official = protocol.official and bool((raw.role == "train").any())
+    # a list without training images is a mistake that the checks name
+    official = protocol.official and bool(raw.role.isin(["train", "query"]).any())
     if not official and protocol.low_camera is None:
         raise UserError(
             f"{protocol.name} gives images no roles, and no camera asks: set simulate.low_camera"
@@ -76,12 +91,9 @@ def assign(
     seen_low = set(raw.pid[low & split_at_random])
     seen_high = set(raw.pid[~low & split_at_random])
     if official:
-        train, test = set(raw.pid[raw.role == "train"]), set(raw.pid[raw.role == "query"])
         role = raw.role.mask(raw.role != "train", _official_roles(raw, low, protocol))
     else:
-        train, test = split_identities(
-            sorted(seen_low & seen_high), protocol.train_identities, seed, split
-        )
+        train, test = split_identities(sorted(seen_low & seen_high), seed, split, test_sets)
         role = pd.Series("", index=raw.index)
         role[raw.pid.isin(train)] = "train"
         role[raw.pid.isin(test)] = np.where(low[raw.pid.isin(test)], "query", "gallery")

@@ -20,10 +20,10 @@ class Protocol:
     Attributes:
         name: of the benchmark.
         follows: the publication or repository whose description it follows.
-        splits: number of random identity splits (trials).
+        splits: number of identity splits (trials).
         official: the set's own training, query and gallery lists are used where it has them;
-            otherwise identities that several cameras saw are split at random.
-        train_identities: how many identities train in a random split; None is half of them.
+            otherwise identities that both sides saw are split, by the authors' lists of test
+            people where there are some, else into random halves.
         low_camera: the side of low resolution: a camid, `random` (for every identity one of the
             cameras that saw it, drawn), or None (no side: resolutions differ crop by crop).
         ratios: down-sampling factors that are drawn from on the low-resolution side; empty where
@@ -40,7 +40,6 @@ class Protocol:
     follows: str
     splits: int = 1
     official: bool = False
-    train_identities: int | None = None
     low_camera: int | Literal["random"] | None = None
     ratios: tuple[int, ...] = ()
     ratio_per: Literal["image", "identity"] = "image"
@@ -75,7 +74,8 @@ PROTOCOLS = {
     ),
     # 125/125; 775 crops of other people are in the gallery. Resolutions are low by nature.
     "grid": Protocol(
-        "GRID", "Loy et al., IJCV 2010; 10 random halves, probes ask", 10, gallery="single",
+        "GRID", "Loy et al., IJCV 2010; 10 random halves, probes ask", 10, low_camera=1,
+        gallery="single",
     ),
     "market1501": Protocol(
         "MLR-Market-1501",
@@ -92,12 +92,12 @@ PROTOCOLS = {
         "MLR-MSMT17", "official identities (Wei et al., CVPR 2018); else as MLR-Market",
         official=True, low_camera="random", ratios=(2, 3, 4), interpolation="lanczos",
     ),
-    # Variants with the classic split have no official lists and are split 1367/100 at random;
-    # those with the new one bring theirs (Zhong et al., CVPR 2017).
+    # The classic variants have 20 lists of 100 test people, of which the first ten are taken; the
+    # new ones have lists of training, query and gallery images (Zhong et al., CVPR 2017).
     "cuhk03": Protocol(
         "MLR-CUHK03", "github.com/hyk1996/Degradation-Invariant-Re-D: bilinear, factor per image,"
         " one random camera of each person is low, single-shot gallery",
-        10, official=True, train_identities=1367, low_camera="random", ratios=(2, 3, 4),
+        10, official=True, low_camera="random", ratios=(2, 3, 4),
         interpolation="bilinear", gallery="single",
     ),
     "mta_reid": Protocol(

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from pyramid_reid.crops import Crop, CropWriter, Pixels
-from pyramid_reid.datasets.raw import load_pixels
 from pyramid_reid.degrade import camera, downsample
 from pyramid_reid.errors import UserError
 from pyramid_reid.progress import progress
 from pyramid_reid.protocols import Protocol
+from pyramid_reid.raw_record import load_pixels
 from pyramid_reid.runtime import derive_seed
 
 AHEAD = 512

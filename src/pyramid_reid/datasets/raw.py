@@ -1,4 +1,4 @@
-"""The raw set as `download` records it: a list of images with labels and hashes, no pixels."""
+"""What all layouts share: the images of a folder with their labels, checked and hashed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid.crops import Pixels
-from pyramid_reid.decode import decode
 from pyramid_reid.errors import UserError
 from pyramid_reid.progress import progress
+from pyramid_reid.raw_record import COLUMNS
 
-COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 """Of image files, in any case; anything else in a set's folders (Thumbs.db, notes) is no image."""
 UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -177,34 +175,3 @@ def record(root: Path, images: Sequence[RawImage]) -> pd.DataFrame:
         labels = (image.path, image.pid, image.camid, image.role)
         rows.append((*labels, len(content), digest))
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def read_record(folder: Path) -> pd.DataFrame:
-    """The table that `download` wrote to `folder`, columns `COLUMNS`; no role is ""."""
-    return pd.read_csv(
-        folder / "images.csv",
-        dtype={"path": str, "role": str, "sha256": str},
-        keep_default_na=False,
-    )
-
-
-def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
-    """Decode an image to (H, W, 3) uint8 RGB and check that it is the recorded one.
-
-    Raises:
-        UserError: the file is missing, has changed since `download`, cannot be decoded, or has
-            more pixels than Pillow's limit against decompression bombs.
-    """
-    try:
-        content = (root / path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{root / path} cannot be read: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(
-            f"{root / path} has changed since the download stage recorded it; run"
-            " `dvc repro --force --single-item download`, then `dvc repro`"
-        )
-    try:
-        return decode(content)
-    except ValueError as error:
-        raise UserError(f"{root / path} {error}") from error
