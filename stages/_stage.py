@@ -40,7 +40,7 @@ def run(main: Callable[[Params], str]) -> None:
     print(f"{name}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
 
 
-def image_folder(root: str | None, name: str = "synthetic") -> Path:
+def image_folder(root: str | None, name: str) -> Path:
     """The folder of a set's images: where it was drawn or extracted, fetched, or `data.root`."""
     if name in {"synthetic", "cuhk03"}:
         return Path("data/raw/images")

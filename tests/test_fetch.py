@@ -108,7 +108,7 @@ def test_a_file_is_fetched_once(server, tmp_path, algorithm):
     arguments = server.url, algorithm(server.content), tmp_path / "d", PAGE
     archive = fetch.fetch(*arguments)
     assert archive.read_bytes() == server.content
-    assert archive.name.endswith("-the set.zip")
+    assert archive.name.endswith("-the_set.zip")
     assert fetch.fetch(*arguments) == archive
     assert server.asked == [None]
     assert [path.name for path in (tmp_path / "d").iterdir()] == [archive.name]
@@ -218,6 +218,19 @@ def test_a_server_that_is_not_there_is_named(server, tmp_path):
     url = server.url.replace(str(server.server_port), "1")
     with pytest.raises(UserError, match=f"127.0.0.1:1/.* cannot be reached .*refused.*{PAGE}"):
         fetch.fetch(url, None, tmp_path, PAGE)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a:port/b.zip", "http://./b.zip"])
+def test_an_address_that_is_none_is_named(tmp_path, url):
+    with pytest.raises(UserError, match=r"cannot be reached .*https://example\.org"):
+        fetch.fetch(url, None, tmp_path, PAGE)
+
+
+def test_no_address_names_a_file_outside_the_folder(server, tmp_path):
+    url = server.url.replace("the%20set.zip", "%2e%2e%2f%2e%2e%2fevil%00.zip?a=/b")
+    archive = fetch.fetch(url, sha256(server.content), tmp_path / "d", PAGE)
+    assert archive.resolve().parent == tmp_path / "d"
+    assert archive.name.endswith("-evil_.zip")
 
 
 def test_a_download_that_the_disk_has_no_room_for_is_not_begun(server, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import shutil
 import stat
 import tarfile
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pooch
 import requests
@@ -31,6 +32,12 @@ PAUSE_S = 2.0
 MAX_RATIO = 50
 """Bytes unpacked per byte of archive. Archives of images stay below 2, tables below 20."""
 MAX_MEMBERS = 1_000_000
+BEFORE_CONTENT = (
+    requests.ConnectionError,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.TooManyRedirects,
+)
 BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -60,8 +67,9 @@ def fetch(url: str, known_hash: str | None, folder: Path, page: str) -> Path:
         UserError: the server cannot be reached, refuses, or breaks off again and again; what came
             is no archive; its hash is another or not known. The archive is kept, to be checked.
     """
-    name = unquote(PurePosixPath(urlsplit(url).path).name) or "archive"
-    archive = folder / f"{sha256(url.encode()).hexdigest()[:8]}-{name}"
+    # of the address, what no file system minds; and its hash, for two may end alike
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "_", unquote(url.partition("?")[0]).rpartition("/")[2])
+    archive = folder / f"{sha256(url.encode()).hexdigest()[:8]}-{name[-100:] or 'archive'}"
     pooch.get_logger().setLevel("ERROR")  # it would advise how to call it
     try:
         pooch.retrieve(
@@ -187,14 +195,12 @@ class _Resuming:
                         f" set from {self._page} and give its folder as data.root"
                     )
                 self._keep(answer, have)
-        except requests.exceptions.ConnectionError as error:
-            if not self._size():
+        except requests.RequestException as error:
+            if isinstance(error, BEFORE_CONTENT) and not self._size():
                 raise UserError(
                     f"{url} cannot be reached ({_cause(error)}); try later, or get the set from"
                     f" {self._page} and give its folder as data.root"
                 ) from error
-            raise _BrokenOffError(_cause(error)) from error
-        except requests.RequestException as error:
             raise _BrokenOffError(_cause(error)) from error
 
     def _keep(self, answer: requests.Response, have: int) -> None:
