@@ -135,6 +135,19 @@ class Judge:
             own = place[self._own[self._true]]
             self._match.append(at_place[np.minimum.reduceat(own, starts)])
 
+    def columns(self, query: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Gallery images of the query's true matches and of other people, per draw."""
+        if self._single and self._matches[query]:
+            place, person = self._place[query], self._person[query]
+            return [
+                (match[place : place + 1], np.delete(drawn, person))
+                for drawn, match in zip(self._drawn, self._match, strict=True)
+            ]
+        span = slice(self._start[query], self._start[query + 1])
+        others = np.ones(self.num_gallery, bool)
+        others[self._own[span]] = False
+        return [(self._own[span][self._true[span]], np.flatnonzero(others))]
+
     def judge(self, start: int, distances: NDArray[np.floating]) -> None:
         """Judge the queries from row `start` on.
 
