@@ -43,6 +43,7 @@ STAGES = [
     "generate_pyramid",
     *(f"train_reid@{branch}" for branch in BRANCHES),
     *(f"distances@{branch}" for branch in BRANCHES),
+    "sweep_weights",
     "fuse",
 ]
 
@@ -171,8 +172,15 @@ TRAIN_REID = STAGES[4:8]
         ("restoration.lr", 0.5, ["train_reconstructor"]),
         ("simulate.ratios", [2], ["simulate"]),
         ("data.identities", 8, ["download"]),
-        ("seed", 2, ["download", "simulate", "train_reconstructor", *TRAIN_REID]),
-        ("threads", 1, STAGES[2:-1]),
+        (
+            "seed",
+            2,
+            [*STAGES[:3], *TRAIN_REID, "sweep_weights", "fuse"],
+        ),
+        ("threads", 1, STAGES[2:-2]),
+        ("evaluation.resamples", 100, ["fuse"]),
+        ("evaluation.rule", "single_shot", ["sweep_weights", "fuse"]),
+        ("sweep.step", 0.5, ["sweep_weights"]),
     ],
 )
 def test_a_changed_param_reruns_the_stages_that_read_it(project, key, value, expected):

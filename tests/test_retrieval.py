@@ -228,7 +228,7 @@ def test_nan_is_named(rule, place):
 def test_sizes_must_fit(shape):
     number = 1 if shape[0] else 0
     labels = arrays([1] * number, [2] * number, [1, 2], [1, 1])
-    with pytest.raises(ValueError, match="distmat is|there is no query"):
+    with pytest.raises(ValueError, match=r"distmat is|there is no query"):
         evaluate(np.zeros(shape), *labels)
     with pytest.raises(ValueError, match="distances are"):
         Judge(*arrays([1], [2], [1, 2], [1, 1])).judge(0, np.zeros((1, 3)))

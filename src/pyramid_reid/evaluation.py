@@ -23,6 +23,8 @@ from pyramid_reid.retrieval.metrics import (
     rows_at_a_time,
     summaries,
 )
+from pyramid_reid.retrieval.rerank import Rerank, join
+from pyramid_reid.retrieval.rerank import rerank as reranked
 from pyramid_reid.runtime import derive_seed
 
 MAX_RANK = 20
@@ -47,8 +49,15 @@ class Protocol:
 
     def judge(self, split: str, query: pd.DataFrame, gallery: pd.DataFrame) -> Judge:
         """A judge of the split; the same draws for whatever is ranked."""
-        labels = [table[name].to_numpy() for table in (query, gallery) for name in ("pid", "camid")]
-        return Judge(*labels, self.rule, self.draws, derive_seed(self.seed, "gallery", split))
+        return Judge(
+            query.pid.to_numpy(),
+            query.camid.to_numpy(),
+            gallery.pid.to_numpy(),
+            gallery.camid.to_numpy(),
+            self.rule,
+            self.draws,
+            derive_seed(self.seed, "gallery", split),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class Split:
 
     Attributes:
         query, gallery: columns pid, camid, ratio, height, width, source; of branch ori.
-        results: of `fused`, then of each branch.
+        results: of `fused`, then of each branch, then perhaps of `reranked`.
     """
 
     name: str
@@ -81,13 +90,17 @@ def common_splits(folders: Mapping[str, Path]) -> list[str]:
 
 
 def evaluate_splits(
-    folders: Mapping[str, Path], weights: Mapping[str, float], protocol: Protocol
+    folders: Mapping[str, Path],
+    weights: Mapping[str, float],
+    protocol: Protocol,
+    rerank: Rerank | None = None,
 ) -> list[Split]:
     """Judge each branch and their weighted sum, split by split, in runs of rows.
 
     Args:
         folders: of each branch's distances, with a subfolder per split.
         weights: of each branch.
+        rerank: also judge the re-ranked fused distance, as `reranked`.
 
     Raises:
         UserError: the branches do not belong together, a distance is NaN, or no query has a true
@@ -96,17 +109,22 @@ def evaluate_splits(
     done = []
     for name in common_splits(folders):
         query, gallery = labels({branch: folder / name for branch, folder in folders.items()})
+        rankings = ("fused", *folders, *(("reranked",) if rerank else ()))
         try:
-            judges = {each: protocol.judge(name, query, gallery) for each in ("fused", *folders)}
+            judges = {each: protocol.judge(name, query, gallery) for each in rankings}
         except ValueError as error:
             raise UserError(f"{name}: {error}") from error
         files = {branch: folder / name / "distmat.npy" for branch, folder in folders.items()}
         for start, parts in distance_runs(files, len(query), len(gallery)):
-            for each, run in {"fused": fuse(parts, weights), **parts}.items():
+            for each, run in {**parts, "fused": fuse(parts, weights)}.items():
                 try:
                     judges[each].judge(start, run)
                 except ValueError as error:
                     raise UserError(f"{each}, {name}: {error}") from error
+        if rerank:
+            joined = joined_features({b: folder / name for b, folder in folders.items()}, weights)
+            for start, run in reranked(*joined, sum(weights.values()), rerank):
+                judges["reranked"].judge(start, run)
         results = {each: judge.results for each, judge in judges.items()}
         done.append(Split(name, query, gallery, results))
     return done
@@ -126,7 +144,9 @@ def distance_runs(
             try:
                 readers[branch] = stack.enter_context(DistanceReader(path))
             except (OSError, ValueError) as error:
-                raise UserError(f"{path} is no distance matrix ({error}); run `dvc repro`") from error
+                raise UserError(
+                    f"{path} is no distance matrix ({error}); run `dvc repro`"
+                ) from error
             if readers[branch].shape != (num_query, num_gallery):
                 raise UserError(
                     f"{path} is {readers[branch].shape} for {num_query} queries and {num_gallery}"
@@ -136,6 +156,25 @@ def distance_runs(
         runs = zip(*(reader.runs(rows) for reader in readers.values()), strict=True)
         for number, parts in enumerate(runs):
             yield number * rows, dict(zip(readers, parts, strict=True))
+
+
+def joined_features(
+    folders: Mapping[str, Path], weights: Mapping[str, float]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Query and gallery features of a split, whose products are fused similarities.
+
+    Raises:
+        UserError: a branch's features are missing or damaged.
+    """
+    features: dict[str, dict[str, NDArray[np.float32]]] = {"query": {}, "gallery": {}}
+    for branch, folder in folders.items():
+        try:
+            with np.load(folder / "features.npz") as file:
+                for role, of_branch in features.items():
+                    of_branch[branch] = file[role]
+        except (OSError, KeyError, ValueError) as error:
+            raise UserError(f"{folder}/features.npz: {error}; run `dvc repro`") from error
+    return join(features["query"], weights), join(features["gallery"], weights)
 
 
 def labels(folders: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -114,7 +114,7 @@ def weights(path: Path, surface: pd.DataFrame, chosen: Mapping[str, Mapping[str,
     columns = [name for name in surface.columns if name.startswith("w_")]
     pairs = list(combinations(columns, 2))
     figure = Figure(figsize=(9.6, 6.4), layout="constrained")
-    grid: NDArray[np.object_] = figure.subplots(2, 3)
+    grid: NDArray[Any] = figure.subplots(2, 3)
     levels = np.sort(surface[columns[0]].unique())
     low, high = surface.mAP.min(), surface.mAP.max()
     for axes, (x, y) in zip(grid.flat, pairs, strict=True):
@@ -126,5 +126,6 @@ def weights(path: Path, surface: pd.DataFrame, chosen: Mapping[str, Mapping[str,
             )
         axes.set(xlabel=x, ylabel=y, aspect="equal")
     figure.colorbar(picture, ax=grid, label="best mAP (%) over the other two weights", shrink=0.8)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3)
     save(figure, path)

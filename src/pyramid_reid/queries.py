@@ -39,12 +39,6 @@ def table(done: Sequence[Split]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def write(path: Path, queries: pd.DataFrame) -> None:
-    """Write a table of queries."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    queries.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
-
-
 def read(path: Path) -> pd.DataFrame:
     """Read a table of queries.
 

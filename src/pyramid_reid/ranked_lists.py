@@ -6,6 +6,7 @@ Drawn pixel by pixel (PIL): a hundred axes of matplotlib take seconds, this some
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pyramid_reid.crops import Pixels
+from pyramid_reid.crops import CropStore, Pixels
+from pyramid_reid.errors import UserError
+from pyramid_reid.evaluation import Split
 from pyramid_reid.figures import COLORS
+from pyramid_reid.retrieval.distance import DistanceReader
+from pyramid_reid.retrieval.fusion import fuse
 
 TOP = 10
 """Gallery crops shown per query."""
+EACH = 2
+"""Queries shown of the best, of the middle and of the worst."""
 WIDTH, HEIGHT = 76, 152
 """Box of a crop, in pixels."""
 FRAME, GAP, LINE, LEFT = 4, 10, 13, 76
@@ -85,6 +92,54 @@ def nearest(
     return [int(row) for row in order[counts[order]][:TOP]]
 
 
+def lists(
+    split: Split,
+    folders: Mapping[str, Path],
+    store: CropStore,
+    weights: Mapping[str, float],
+    rule: str,
+) -> list[RankedList]:
+    """Ranked lists of the queries that the fusion found easiest, of the middle, and hardest.
+
+    Args:
+        folders: of each branch's distances in this split.
+        store: crops of branch ori in this split.
+
+    Raises:
+        UserError: the store does not hold the crops that were ranked.
+    """
+    rows = {}
+    for role, ranked in (("query", split.query), ("gallery", split.gallery)):
+        rows[role] = store.rows(role)
+        if store.index.source.iloc[rows[role]].tolist() != ranked.source.tolist():
+            raise UserError(f"the {role} crops of {split.name} are others than those ranked")
+    results = split.results["fused"]
+    precision = results.average_precision.mean(axis=0)
+    done = []
+    with ExitStack() as stack:
+        readers = {
+            branch: stack.enter_context(DistanceReader(folder / "distmat.npy"))
+            for branch, folder in folders.items()
+        }
+        for kind, places in pick(precision, EACH).items():
+            for place in places:
+                row = int(results.query[place])
+                parts = {branch: reader.row(row) for branch, reader in readers.items()}
+                distances = {"fused": fuse(parts, weights), **parts}
+                query = split.query.iloc[row]
+                shown = [
+                    Shown(
+                        store[rows["gallery"][column]],
+                        bool(split.gallery.pid.iat[column] == query.pid),
+                        {name: float(values[column]) for name, values in distances.items()},
+                    )
+                    for column in nearest(distances["fused"], query, split.gallery, rule)
+                ]
+                title = f"{kind}\nAP {100 * precision[place]:.0f} %\nperson {query.pid}"
+                done.append(RankedList(title, store[rows["query"][row]], shown))
+    return done
+
+
 def draw(path: Path, lists: Sequence[RankedList]) -> None:
     """Draw the lists one below the other."""
     font = ImageFont.load_default(11)
@@ -95,14 +150,18 @@ def draw(path: Path, lists: Sequence[RankedList]) -> None:
     canvas = Image.new("RGB", (width, row_height * len(lists) + LINE + GAP), "white")
     pen = ImageDraw.Draw(canvas)
     pen.text(
-        (GAP, 4), "Query, then its nearest gallery crops: distances below", font=font, fill="black"
+        (GAP, 4),
+        "Queries and their nearest gallery crops, with distances. Tick: the same person; cross:"
+        " another",
+        font=font,
+        fill="black",
     )
     for number, ranked in enumerate(lists):
         top = LINE + GAP + number * row_height
         pen.multiline_text((GAP, top), ranked.title, font=font, fill="black")
         for line, name in enumerate(names, start=1):
-            place = (GAP, top + HEIGHT + LINE * line)
-            pen.text(place, name, font=font, fill=COLORS[name], stroke_width=0.3)
+            corner = (GAP, top + HEIGHT + LINE * line)
+            pen.text(corner, name, font=font, fill=COLORS[name], stroke_width=0.3)
         _paste(canvas, ranked.query, LEFT, top)
         for place, shown in enumerate(ranked.nearest, start=1):
             left = LEFT + GAP + (WIDTH + GAP) * place

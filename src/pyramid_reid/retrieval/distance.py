@@ -7,6 +7,7 @@ the process, and a distance matrix of MTA-ReID has 3.7 GB.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import SEEK_END, FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,7 +44,7 @@ def cosine_distances(query: Floats, gallery: Floats) -> Floats:
     Returns:
         (num_query, num_gallery) float32 in [0, 2], up to rounding.
     """
-    product = query @ gallery.T
+    product: Floats = query @ gallery.T
     return np.subtract(np.float32(1), product, out=product)
 
 
@@ -79,14 +80,7 @@ class DistanceReader:
         """
         self._file = path.open("rb", buffering=0)
         try:
-            if np.lib.format.read_magic(self._file) != (1, 0):
-                raise ValueError("not version 1.0 of the format")
-            self.shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(self._file)
-            if len(self.shape) != 2 or fortran_order or dtype != np.dtype("<f4"):
-                raise ValueError(f"holds {dtype} {self.shape}, not rows of float32")
-            expected = self._file.tell() + 4 * self.shape[0] * self.shape[1]
-            if path.stat().st_size != expected:
-                raise ValueError(f"has {path.stat().st_size} bytes, {expected} expected")
+            self.shape, self._offset = _header(self._file)
         except ValueError:
             self._file.close()
             raise
@@ -109,11 +103,34 @@ class DistanceReader:
         """
         buffer = np.empty((rows, self.shape[1]), np.float32)
         for start in range(0, self.shape[0], rows):
-            run = buffer[: min(rows, self.shape[0] - start)]
-            view, done = memoryview(run).cast("B") if run.size else memoryview(b""), 0
-            while done < len(view):
-                read = self._file.readinto(view[done:])
-                if not read:
-                    raise OSError(f"{self._file.name} ended early")
-                done += read
-            yield run
+            yield self._fill(start, buffer[: min(rows, self.shape[0] - start)])
+
+    def row(self, number: int) -> Floats:
+        """One row, (num_gallery,)."""
+        run = self._fill(number, np.empty((1, self.shape[1]), np.float32))
+        return np.asarray(run[0])
+
+    def _fill(self, start: int, run: Floats) -> Floats:
+        """Read rows from `start` on into `run`, all of it."""
+        self._file.seek(self._offset + 4 * start * self.shape[1])
+        view, done = run.reshape(-1).view(np.uint8).data, 0
+        while done < len(view):
+            read = self._file.readinto(view[done:])
+            if not read:
+                raise OSError(f"{self._file.name} ended early")
+            done += read
+        return run
+
+
+def _header(file: FileIO) -> tuple[tuple[int, int], int]:
+    """Shape of the float32 rows in a .npy file, and where they begin."""
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not version 1.0 of the format")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    if len(shape) != 2 or fortran_order or dtype != np.dtype("<f4"):
+        raise ValueError(f"holds {dtype} {shape}, not rows of float32")
+    offset = file.tell()
+    size, expected = file.seek(0, SEEK_END), offset + 4 * shape[0] * shape[1]
+    if size != expected:
+        raise ValueError(f"has {size} bytes, {expected} expected")
+    return (shape[0], shape[1]), offset

@@ -86,7 +86,7 @@ def rerank(
 
 
 def _squared(some: Floats, features: Floats, total: float) -> Floats:
-    distances = some @ features.T
+    distances: Floats = some @ features.T
     np.subtract(np.float32(total), distances, out=distances)
     return np.square(distances, out=distances)
 
@@ -162,4 +162,4 @@ def _shared(encoding: Any, columns: Any, row: int) -> NDArray[np.float64]:
     counts = columns.indptr[encoding.indices[span] + 1] - starts
     flat = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
     least = np.minimum(columns.data[flat], np.repeat(encoding.data[span], counts))
-    return np.bincount(columns.indices[flat], least, columns.shape[0])
+    return np.bincount(columns.indices[flat], least, columns.shape[0]).astype(np.float64)

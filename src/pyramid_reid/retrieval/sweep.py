@@ -23,8 +23,8 @@ def simplex(branches: int, step: float) -> NDArray[np.float64]:
     """
     parts = round(1 / step)
     # a composition of `parts` is given by where the bars stand between the stars
-    bars = np.array(list(combinations(range(parts + branches - 1), branches - 1)), np.int64)
-    bars = bars.reshape(-1, branches - 1)
+    places = list(combinations(range(parts + branches - 1), branches - 1))
+    bars = np.array(places, np.int64).reshape(len(places), branches - 1)
     edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=-1)
     edges[:, -1] = parts + branches - 1
     return np.asarray((np.diff(edges, axis=1) - 1) / parts)
@@ -66,9 +66,13 @@ class Sweep:
             draws = self._judge.columns(query)
             for true, others in draws:
                 if len(true):
-                    self._add(distances[:, row][:, np.concatenate([true, others])], len(true), draws)
+                    self._add(
+                        distances[:, row][:, np.concatenate([true, others])],
+                        len(true),
+                        1 / len(draws),
+                    )
 
-    def _add(self, distances: Floats, matches: int, draws: list[object]) -> None:
+    def _add(self, distances: Floats, matches: int, share: float) -> None:
         """Judge one query in one gallery: (branches, images), the true matches first."""
         block = max(1, BLOCK_BYTES // distances[0].nbytes)
         number = np.arange(1, matches + 1)
@@ -82,8 +86,8 @@ class Sweep:
             keys.sort(axis=1)
             found = np.flatnonzero((keys & 1).astype(bool)).reshape(-1, matches)
             ranks = found - keys.shape[1] * np.arange(len(keys))[:, None] + 1
-            self._rank1[span] += (ranks[:, 0] == 1) / len(draws)
-            self._precision[span] += (number / ranks).mean(axis=1) / len(draws)
+            self._rank1[span] += share * (ranks[:, 0] == 1)
+            self._precision[span] += share * (number / ranks).mean(axis=1)
 
     def figures(self) -> dict[str, NDArray[np.float64]]:
         """Rank-1 and mAP in percent, (points,) each, over the queries with a true match."""
