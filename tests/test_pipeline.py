@@ -70,8 +70,9 @@ def set_up(folder):
     for name in ("src", "stages"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".dvc").mkdir()
-    for name in ("config", ".gitignore"):
+    for name in ("config", ".gitignore", "page.html"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc")
+    shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
     (folder / "data").mkdir()
     shutil.copy(ROOT / "data" / ".gitignore", folder / "data")
     params = yaml.safe_load((folder / "params.yaml").read_text())
