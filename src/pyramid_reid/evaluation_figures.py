@@ -41,10 +41,11 @@ def cmc(path: Path, curves: pd.DataFrame) -> None:
 
 def resolution(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Draw Rank-1 and mAP by query height, as `queries.by_resolution` tells them."""
-    figure = Figure(figsize=(6.4, 6.4), layout="constrained")
-    for axes, (key, title) in zip(
-        figure.subplots(2, sharex=True), (("rank1", "Rank-1 (%)"), ("mAP", "mAP (%)")), strict=True
-    ):
+    figure = Figure(figsize=(6.4, 6.4))
+    grid: NDArray[Any] = figure.subplots(
+        2, sharex=True, gridspec_kw={"left": 0.1, "right": 0.98, "bottom": 0.12, "top": 0.9}
+    )
+    for axes, (key, title) in zip(grid, (("rank1", "Rank-1 (%)"), ("mAP", "mAP (%)")), strict=True):
         table = tables[key]
         for name in table.columns[4:]:
             axes.plot(
