@@ -160,6 +160,10 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     assert ran(call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.5")) == ["fuse"]
     page = call(copy, "dvc", "plots", "show").strip().splitlines()[-1]
     assert page.endswith("index.html")
+    html = (copy / "dvc_plots" / "index.html").read_text()
+    assert "vegaEmbed('#Cumulative_matching" in html
+    assert "static/workspace_plots_evaluation_ranked_lists.png" in html
+    assert "cdn.jsdelivr.net/npm/vega@" not in html  # it opens without a network
 
 
 TRAIN_REID = STAGES[4:8]

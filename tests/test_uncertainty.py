@@ -137,6 +137,9 @@ def test_another_experiment_is_compared_on_the_same_queries(good, tmp_path, caps
     out = capsys.readouterr().out
     assert "a.csv minus b.csv" in out
     assert f"fused rank1 {row['difference']:g}".split() == out.splitlines()[2].split()[:3]
+    monkeypatch.setattr("sys.argv", ["compare_queries", "a.csv", "a.csv"])
+    compare_queries.main()
+    assert "no ranking differs" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["compare_queries", "a.csv", "c.csv"])
     with pytest.raises(SystemExit, match=r"compare_queries: c.csv cannot be read"):
         compare_queries.main()

@@ -16,8 +16,13 @@ from pyramid_reid import queries
 from pyramid_reid.errors import UserError
 
 
+def _differ(ours: pd.DataFrame, theirs: pd.DataFrame, name: str) -> bool:
+    columns = [f"{name}.{figure}" for figure in queries.FIGURES]
+    return not ours[columns].equals(theirs[columns])
+
+
 def main() -> None:
-    """Print, per ranking and figure, A minus B with its interval and p."""
+    """Print, per ranking that differs and figure, A minus B with its interval and p."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("a", type=Path)
     parser.add_argument("b", type=Path)
@@ -29,7 +34,7 @@ def main() -> None:
         rows = {
             f"{name} {figure}": row
             for name in queries.names(ours)
-            if name in queries.names(theirs)
+            if name in queries.names(theirs) and _differ(ours, theirs, name)
             for figure, row in queries.compare(
                 ours, theirs, name, name, arguments.resamples, arguments.seed
             ).items()
@@ -37,7 +42,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"compare_queries: {error}")
     print(f"{arguments.a} minus {arguments.b}, points of percent, {ours.pid.nunique()} identities")
-    print(pd.DataFrame(rows).T.to_string(float_format="%g"))
+    print(pd.DataFrame(rows).T.to_string(float_format="%g") if rows else "no ranking differs")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pyramid_reid.retrieval.metrics import Judge
 
 Floats = NDArray[np.float32]
 
-BLOCK_BYTES = 2**21
+BLOCK_BYTES = 2**18
 """Fused distances of one query that are judged at a time."""
 
 
