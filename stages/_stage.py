@@ -40,9 +40,13 @@ def run(main: Callable[[Params], str]) -> None:
     print(f"{name}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
 
 
-def image_folder(root: str | None) -> Path:
-    """The folder of the raw images: `data.root`, or where the synthetic set is drawn."""
-    return Path("data/raw/images") if root is None else Path(root)
+def image_folder(root: str | None, name: str = "synthetic") -> Path:
+    """The folder of a set's images: where it was drawn or extracted, fetched, or `data.root`."""
+    if name in {"synthetic", "cuhk03"}:
+        return Path("data/raw/images")
+    if root is None:
+        return Path("data/downloads") / name / "set"
+    return Path(root).parent if Path(root).is_file() else Path(root)
 
 
 def crops_of(branch: str) -> Path:

@@ -71,10 +71,37 @@ def test_text_that_was_meant_as_a_number_says_how_to_write_it(tmp_path, raw_para
         load(write(tmp_path, raw_params))
 
 
-def test_a_real_set_needs_its_folder(tmp_path, raw_params):
-    raw_params["data"]["name"] = "caviar4reid"
-    with pytest.raises(UserError, match=r"caviar4reid needs data\.root"):
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"name": "synthetic", "url": "http://a/b.zip"}, "data.url must be null"),
+        ({"name": "synthetic", "variant": "new"}, "data.variant of synthetic: new must be null"),
+        ({"name": "viper", "root": ""}, "data.root"),
+        ({"name": "viper", "root": "a", "url": "http://a/b.zip"}, "data.root and data.url"),
+        ({"name": "viper", "url": "ftp://a/b.zip"}, "data.url"),
+        ({"name": "viper", "sha256": "abc"}, "data.sha256"),
+        ({"name": "cuhk03", "variant": "new"}, "is none of detected_classic, labeled_classic"),
+    ],
+)
+def test_a_source_or_variant_that_the_set_cannot_have_is_named(tmp_path, raw_params, data, said):
+    raw_params["data"] |= data
+    with pytest.raises(UserError) as caught:
         load(write(tmp_path, raw_params))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "viper"},
+        {"name": "viper", "root": "/a"},
+        {"name": "manifest", "url": "https://a/b.zip?c=d", "sha256": "0A" * 32},
+        {"name": "cuhk03", "root": "/a", "variant": "labeled_new"},
+    ],
+)
+def test_a_real_set_has_a_folder_or_an_address(tmp_path, raw_params, data):
+    raw_params["data"] |= data
+    assert load(write(tmp_path, raw_params)).data.name == data["name"]
 
 
 def test_weights_that_are_all_zero_fuse_nothing(tmp_path, raw_params):

@@ -14,6 +14,11 @@ from pyramid_reid.errors import UserError
 BRANCHES = ("ori", "h1", "h2", "h3")
 """The resolutions that are recognised: the crop as it is, and the three restored images."""
 
+VARIANTS = {
+    "cuhk03": ("detected_classic", "labeled_classic", "detected_new", "labeled_new"),
+}
+"""Of the sets that have several; the first is the default."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -33,28 +38,56 @@ def _increasing(values: tuple[int, ...]) -> bool:
 class Data(Section):
     """Which set is read, and how often its identities are split."""
 
-    name: Literal["synthetic", "caviar4reid"]
-    root: str | None
-    splits: PositiveInt
+    name: Literal[
+        "synthetic",
+        "caviar4reid",
+        "viper",
+        "prid2011",
+        "grid",
+        "market1501",
+        "cuhk03",
+        "dukemtmc_reid",
+        "msmt17",
+        "mta_reid",
+        "manifest",
+    ]
+    root: Annotated[str, Field(min_length=1)] | None
+    variant: str | None
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
+    splits: PositiveInt | None
     identities: Annotated[int, Field(ge=4, le=9999)]
     images_per_camera: PositiveInt
 
     @model_validator(mode="after")
-    def _root_belongs_to_a_real_set(self) -> Self:
-        if self.name == "synthetic" and self.root is not None:
-            raise ValueError("data.root must be null for data.name: synthetic, which is drawn")
-        if self.name != "synthetic" and self.root is None:
+    def _source_belongs_to_a_real_set(self) -> Self:
+        given = [name for name in ("root", "url", "sha256") if getattr(self, name) is not None]
+        if self.name == "synthetic" and given:
             raise ValueError(
-                f"data.name: {self.name} needs data.root, the folder that holds the set as its"
-                " authors publish it"
+                f"data.{given[0]} must be null for data.name: synthetic, which is drawn"
             )
+        if self.root is not None and self.url is not None:
+            raise ValueError("data.root and data.url: give one, and null for the other")
+        return self
+
+    @model_validator(mode="after")
+    def _variant_is_one_of_the_set(self) -> Self:
+        variants = VARIANTS.get(self.name, ())
+        if self.variant is not None and self.variant not in variants:
+            known = f"is none of {', '.join(variants)}" if variants else "must be null: it has none"
+            raise ValueError(f"data.variant of {self.name}: {self.variant} {known}")
         return self
 
 
 class Simulate(Section):
-    """The simulated low resolution."""
+    """What differs from the set's own protocol (`protocols.Protocol`); None keeps its value."""
 
-    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
+    low_camera: int | Literal["random"] | None
+    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None
+    ratio_per: Literal["image", "identity"] | None
+    interpolation: Literal["bicubic", "bilinear", "lanczos"] | None
+    degradation: Literal["downsample", "camera"] | None
+    mixed: bool | None
 
 
 class Restoration(Section):
@@ -111,6 +144,7 @@ class Reid(Section):
     erasing: Annotated[float, Field(ge=0, le=1)]
     color_jitter: Fraction
     checkpoint_every: PositiveInt
+    validation_identities: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -16,7 +16,23 @@ LOG_INTERVAL_S = 20.0
 
 def progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> tqdm[T]:
     """Wrap `items` in a bar that says `what`, counted in `unit`."""
-    interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
     return tqdm(
-        items, desc=what, unit=f" {unit}", total=total, mininterval=interval, dynamic_ncols=True
+        items, desc=what, unit=f" {unit}", total=total, mininterval=_interval(), dynamic_ncols=True
     )
+
+
+def bytes_bar(what: str, total: int | None, done: int) -> tqdm[NoReturn]:
+    """A bar of bytes of which some may be there already; total None where nobody says it."""
+    return tqdm(
+        desc=what,
+        unit="B",
+        unit_scale=True,
+        total=total,
+        initial=done,
+        mininterval=_interval(),
+        dynamic_ncols=True,
+    )
+
+
+def _interval() -> float:
+    return 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S

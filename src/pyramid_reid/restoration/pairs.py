@@ -62,7 +62,7 @@ def high_resolution(store: CropStore, scales: Sequence[int], *, test: bool) -> l
     chosen = index[
         index.camid.isin(cameras)
         & (index.ratio == 1)
-        & ((index.role != "train") == test)
+        & (index.role.isin(["query", "gallery"]) if test else index.role == "train")
         & (index[["height", "width"]].min(axis=1) >= max(scales))
     ]
     return [make_pair(store[int(row)], scales) for row in chosen.index]
