@@ -101,7 +101,8 @@ def uncertainty(
             )
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high + 0.16 * (high - low))  # room for the last label
     save(figure, path)
 
 
