@@ -22,7 +22,7 @@ from pyramid_reid.runtime import start_torch
 BRANCH = sys.argv[1]
 CROPS, MODELS = crops_of(BRANCH), Path("data/models/reid") / BRANCH
 OUT = Path("data/distances") / BRANCH
-LABELS = ["pid", "camid", "ratio", "source"]
+LABELS = ["pid", "camid", "ratio", "height", "width", "source"]
 
 
 def main(params: Params) -> str:

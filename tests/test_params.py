@@ -42,6 +42,10 @@ def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_
         ("reid.unknown", 1, "reid.unknown is not a known key"),
         ("fusion.w_h1", float("inf"), "fusion.w_h1"),
         ("fusion.w_h1", -0.1, "fusion.w_h1"),
+        ("evaluation.rule", "cuhk03", "evaluation.rule"),
+        ("evaluation.resamples", 10, "evaluation.resamples"),
+        ("evaluation.lambda_value", 1.5, "evaluation.lambda_value"),
+        ("sweep.step", 0.3, "sweep.step (0.3) must divide 1"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path, raw_params, key, value, named):

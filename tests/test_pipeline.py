@@ -43,6 +43,7 @@ STAGES = [
     "generate_pyramid",
     *(f"train_reid@{branch}" for branch in BRANCHES),
     *(f"distances@{branch}" for branch in BRANCHES),
+    "sweep_weights",
     "fuse",
 ]
 
@@ -69,8 +70,9 @@ def set_up(folder):
     for name in ("src", "stages"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".dvc").mkdir()
-    for name in ("config", ".gitignore"):
+    for name in ("config", ".gitignore", "page.html"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc")
+    shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
     (folder / "data").mkdir()
     shutil.copy(ROOT / "data" / ".gitignore", folder / "data")
     params = yaml.safe_load((folder / "params.yaml").read_text())
@@ -158,6 +160,10 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     assert ran(call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.5")) == ["fuse"]
     page = call(copy, "dvc", "plots", "show").strip().splitlines()[-1]
     assert page.endswith("index.html")
+    html = (copy / "dvc_plots" / "index.html").read_text()
+    assert "vegaEmbed('#Cumulative_matching" in html
+    assert "static/workspace_plots_evaluation_ranked_lists.png" in html
+    assert "cdn.jsdelivr.net/npm/vega@" not in html  # it opens without a network
 
 
 TRAIN_REID = STAGES[4:8]
@@ -171,8 +177,15 @@ TRAIN_REID = STAGES[4:8]
         ("restoration.lr", 0.5, ["train_reconstructor"]),
         ("simulate.ratios", [2], ["simulate"]),
         ("data.identities", 8, ["download"]),
-        ("seed", 2, ["download", "simulate", "train_reconstructor", *TRAIN_REID]),
-        ("threads", 1, STAGES[2:-1]),
+        (
+            "seed",
+            2,
+            [*STAGES[:3], *TRAIN_REID, "sweep_weights", "fuse"],
+        ),
+        ("threads", 1, STAGES[2:-2]),
+        ("evaluation.resamples", 100, ["fuse"]),
+        ("evaluation.rule", "single_shot", ["sweep_weights", "fuse"]),
+        ("sweep.step", 0.5, ["sweep_weights"]),
     ],
 )
 def test_a_changed_param_reruns_the_stages_that_read_it(project, key, value, expected):

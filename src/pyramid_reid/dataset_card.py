@@ -13,11 +13,12 @@ from scipy.spatial.distance import cdist
 
 from pyramid_reid import figures
 from pyramid_reid.crops import CropStore
-from pyramid_reid.retrieval.metrics import concatenate, evaluate, summary
+from pyramid_reid.retrieval.metrics import Judge, summary
 
 ROLE_COLORS = {"train": "#999999", "query": "#D55E00", "gallery": "#0072B2"}
 """Of Okabe and Ito's palette, other than the branches'."""
 
+LABELS = ("pid", "camid")
 QUERIES_AT_ONCE = 256
 """Rows of the distance matrix that are in memory."""
 
@@ -38,18 +39,12 @@ def mean_colour(store: CropStore) -> dict[str, float]:
     """Rank-k, mAP and mINP in percent of the nearest mean RGB: what no network should need."""
     query, gallery = (store.rows(role) for role in ("query", "gallery"))
     asks, answers = (_means(store, rows) for rows in (query, gallery))
-    labels = {name: store.index[name].to_numpy() for name in ("pid", "camid")}
-    results = [
-        evaluate(
-            cdist(asks[block], answers),
-            *(labels[name][np.array(query)[block]] for name in labels),
-            *(labels[name][gallery] for name in labels),
-        )
-        for block in (
-            slice(start, start + QUERIES_AT_ONCE) for start in range(0, len(query), QUERIES_AT_ONCE)
-        )
-    ]
-    return summary(concatenate(results))
+    judge = Judge(
+        *(store.index[name].to_numpy()[rows] for rows in (query, gallery) for name in LABELS)
+    )
+    for start in range(0, len(query), QUERIES_AT_ONCE):
+        judge.judge(start, cdist(asks[start : start + QUERIES_AT_ONCE], answers))
+    return summary(judge.results)
 
 
 def _means(store: CropStore, rows: Sequence[int]) -> NDArray[np.float64]:

@@ -176,6 +176,30 @@ class Fusion(Section):
         return self
 
 
+class Evaluation(Section):
+    """How rankings are judged, and what is told of their uncertainty."""
+
+    rule: Literal["market1501", "all_shot", "single_shot"]
+    draws: PositiveInt
+    resamples: Annotated[int, Field(ge=100)]
+    rerank: bool
+    k1: PositiveInt
+    k2: PositiveInt
+    lambda_value: Annotated[float, Field(ge=0, le=1)]
+
+
+class Sweep(Section):
+    """The grid of fusion weights that is tried."""
+
+    step: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _divides_1(self) -> Self:
+        if abs(1 / self.step - round(1 / self.step)) > 1e-9:
+            raise ValueError(f"sweep.step ({self.step}) must divide 1, as 0.05 or 0.25 do")
+        return self
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -187,6 +211,8 @@ class Params(Section):
     restoration: Restoration
     reid: Reid
     fusion: Fusion
+    evaluation: Evaluation
+    sweep: Sweep
 
 
 def load(path: Path) -> Params:
