@@ -13,43 +13,52 @@ import numpy as np
 from pyramid_reid import crops
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Params
+from pyramid_reid.progress import progress
 from pyramid_reid.reid import osnet
-from pyramid_reid.reid.features import extract
-from pyramid_reid.reid.images import resized
-from pyramid_reid.retrieval.distance import cosine_distances, normalize
+from pyramid_reid.reid.features import BATCH, Extractor
+from pyramid_reid.reid.images import resized_in_parts
+from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
 from pyramid_reid.runtime import start_torch
 
 BRANCH = sys.argv[1]
 CROPS, MODELS = crops_of(BRANCH), Path("data/models/reid") / BRANCH
 OUT = Path("data/distances") / BRANCH
 LABELS = ["pid", "camid", "ratio", "height", "width", "source"]
+ROLES = {"": ("query", "gallery"), "validation": ("val_query", "val_gallery")}
+"""Roles of queries and gallery crops, by subfolder of a split."""
 
 
 def main(params: Params) -> str:
     """Write `distmat.npy`, `features.npz`, `query.csv` and `gallery.csv` per split."""
     device = start_torch(params.device, params.threads)
+    said = []
     for split in crops.splits(CROPS):
         store = crops.CropStore(CROPS / split)
         model, height, width = osnet.load(MODELS / split / "model.safetensors")
-        folder = OUT / split
-        folder.mkdir(parents=True, exist_ok=True)
-        features = {}
-        for role in ("query", "gallery"):
-            rows = store.rows(role)
-            images = resized(store, rows, height, width)
-            try:
-                features[role] = normalize(extract(model, images, device))
-            except ValueError as error:
-                raise UserError(
-                    f"{role} crops of {split}: {error}; the network is damaged or diverged, train"
-                    f" it again with a lower reid.lr"
-                ) from error
-            labels = store.index.loc[rows, LABELS]
-            labels.to_csv(folder / f"{role}.csv", index=False, lineterminator="\n")
-        np.savez(folder / "features.npz", query=features["query"], gallery=features["gallery"])
-        distmat = cosine_distances(features["query"], features["gallery"])
-        np.save(folder / "distmat.npy", distmat)
-    return f"{distmat.shape[0]} queries × {distmat.shape[1]} gallery crops in {OUT}"
+        extractor = Extractor(model, device)
+        for subfolder, roles in ROLES.items():
+            if not store.rows(roles[0]):
+                continue  # no identities are held out for validation
+            folder = OUT / split / subfolder
+            folder.mkdir(parents=True, exist_ok=True)
+            features = {}
+            for name, role in zip(("query", "gallery"), roles, strict=True):
+                rows = store.rows(role)
+                parts = resized_in_parts(store, rows, height, width, BATCH)
+                bar = progress(parts, f"{split}, {role}", "batches", total=-(-len(rows) // BATCH))
+                try:
+                    features[name] = normalize(np.concatenate([extractor(part) for part in bar]))
+                except ValueError as error:
+                    raise UserError(
+                        f"{role} crops of {split}: {error}; the network is damaged or diverged,"
+                        " train it again with a lower reid.lr"
+                    ) from error
+                labels = store.index.loc[rows, LABELS]
+                labels.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+            np.savez(folder / "features.npz", query=features["query"], gallery=features["gallery"])
+            write_cosine_distances(folder / "distmat.npy", **features)
+            said.append(" × ".join(f"{len(of)} {name} crops" for name, of in features.items()))
+    return f"{said[0]} in {OUT}, {len(crops.splits(CROPS))} split(s)"
 
 
 if __name__ == "__main__":

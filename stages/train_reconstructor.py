@@ -26,15 +26,15 @@ def main(params: Params) -> str:
     """Write a network per split, PSNR and SSIM beside bicubic, and the loss curve."""
     restoration, device = params.restoration, start_torch(params.device, params.threads)
     settings = params.model_dump(include={"seed", "threads", "device", "restoration"})
-    checkpoints, curves, measured = [], [], []
+    curves, measured = [], []
     for split in crops.splits(CROPS):
         key = digest(settings, CROPS / split)
-        checkpoints.append(Checkpoints(Path("data/checkpoints/reconstructor") / split, key))
+        checkpoints = Checkpoints(Path("data/checkpoints/reconstructor") / split, key)
         store = crops.CropStore(CROPS / split)
         seen = high_resolution(store, restoration.scales, test=False)
         unseen = high_resolution(store, restoration.scales, test=True)
         seed = derive_seed(params.seed, "reconstructor", split)
-        model, curve = train(seen, restoration, seed, device, checkpoints[-1])
+        model, curve = train(seen, restoration, seed, device, checkpoints)
         pyramid.save(OUT / split / "model.safetensors", model)
         curves.append(curve)
         measured.append(quality.measure(model, unseen))
@@ -45,8 +45,6 @@ def main(params: Params) -> str:
     figures.restoration(PLOTS / "psnr.png", summary)
     METRICS.parent.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
-    for finished in checkpoints:
-        finished.remove()
     gains = ", ".join(
         f"{name} {row['psnr']:.2f} dB (bicubic {row['psnr_bicubic']:.2f})"
         for name, row in summary.items()

@@ -186,7 +186,11 @@ def labels(folders: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     tables: list[pd.DataFrame] = []
     first = next(iter(folders.values()))
     for role in ("query", "gallery"):
-        of_branch = [pd.read_csv(folder / f"{role}.csv") for folder in folders.values()]
+        # not height and width, which are each branch's own
+        tables_of = [pd.read_csv(folder / f"{role}.csv") for folder in folders.values()]
+        of_branch = [
+            table.drop(columns=["height", "width"], errors="ignore") for table in tables_of
+        ]
         for folder, table in zip(folders.values(), of_branch, strict=True):
             if not table[SAME_IN_ALL].equals(of_branch[0][SAME_IN_ALL]):
                 raise UserError(f"{folder} ranks other {role} crops than {first}")

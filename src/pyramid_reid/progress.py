@@ -8,16 +8,32 @@ from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
+from pyramid_reid.runtime import is_main
+
 T = TypeVar("T")
 
 LOG_INTERVAL_S = 20.0
 """Seconds between two lines where standard error is a file: a log stays readable."""
 
 
-def progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> tqdm[T]:
-    """Wrap `items` in a bar that says `what`, counted in `unit`."""
+def progress(
+    items: Iterable[T], what: str, unit: str, total: int | None = None, initial: int = 0
+) -> tqdm[T]:
+    """Wrap `items` in a bar that says `what`, counted in `unit`; only the main process shows it.
+
+    Args:
+        total: how many there are, where `items` does not say it.
+        initial: how many an earlier run has done.
+    """
     return tqdm(
-        items, desc=what, unit=f" {unit}", total=total, mininterval=_interval(), dynamic_ncols=True
+        items,
+        desc=what,
+        unit=f" {unit}",
+        total=total,
+        initial=initial,
+        mininterval=_interval(),
+        dynamic_ncols=True,
+        disable=not is_main(),
     )
 
 
