@@ -5,10 +5,12 @@ Imported before NumPy, which reads the settings that are made here when it is lo
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
@@ -16,11 +18,13 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from pyramid_reid.errors import UserError  # noqa: E402
 from pyramid_reid.params import Params, load  # noqa: E402
-from pyramid_reid.runtime import pin_environment  # noqa: E402
+from pyramid_reid.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
 
 pin_environment(threads=1)  # `_threads` sets the number of those stages whose results depend on it
 
 PARAMS = Path("params.yaml")
+GRACE_S = 3.0
+"""Seconds that a process of several leaves to the one that knows why the run ends."""
 
 
 def run(main: Callable[[Params], str]) -> None:
@@ -31,13 +35,33 @@ def run(main: Callable[[Params], str]) -> None:
     name = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
     start = time.perf_counter()
     try:
+        several = world_size() > 1
         said = main(load(PARAMS))
     except UserError as error:
-        sys.exit(f"{name}: {error}")
+        fail(f"{name}: {error}", 1)
     except KeyboardInterrupt:
-        print(f"{name}: stopped; `dvc repro` goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
-    print(f"{name}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
+        fail(f"{name}: stopped; `dvc repro` goes on from the last checkpoint", 130)
+    except Exception:
+        if several:
+            time.sleep(GRACE_S)  # most likely another one failed, and the launcher ends this one
+        raise
+    if is_main():
+        print(f"{name}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the process with a message; of several that fail alike, only the main one speaks.
+
+    Their launcher ends all of them as soon as one has ended.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        print(message, file=sys.stderr)
+        sys.exit(code)
+    if not is_main():
+        time.sleep(GRACE_S)
+        message = f"{message} (process {rank()})"
+    print(message, file=sys.stderr, flush=True)
+    os._exit(code)  # to leave the others in order would mean to wait for them
 
 
 def image_folder(root: str | None) -> Path:

@@ -1,8 +1,6 @@
 """Imported first by stages that use torch: their results depend on the number of threads."""
 
-import sys
-
-from _stage import PARAMS
+from _stage import PARAMS, fail
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import load
 from pyramid_reid.runtime import pin_environment
@@ -10,4 +8,4 @@ from pyramid_reid.runtime import pin_environment
 try:
     pin_environment(load(PARAMS).threads)
 except UserError as error:
-    sys.exit(str(error))
+    fail(str(error), 1)

@@ -77,6 +77,14 @@ def script(stage):
     return ROOT / stage["cmd"].split()[1]
 
 
+def test_the_stages_that_share_work_are_started_by_the_launcher():
+    launched = {name for name, stage in STAGES.items() if stage["cmd"].startswith("${launcher} ")}
+    shared = {"train_reconstructor", "generate_pyramid"}
+    assert launched == shared | {name for name in STAGES if name.startswith("train_reid@")}
+    others = [stage["cmd"] for name, stage in STAGES.items() if name not in launched]
+    assert all(cmd.startswith("python ") for cmd in others)
+
+
 def covers(dep, file):
     path = ROOT / dep
     return file == path or path in file.parents

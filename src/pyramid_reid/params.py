@@ -177,6 +177,7 @@ class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     threads: PositiveInt
     device: Literal["cpu", "cuda"]
+    launcher: Annotated[str, Field(min_length=1)]
     data: Data
     simulate: Simulate
     restoration: Restoration

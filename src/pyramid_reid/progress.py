@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from pyramid_reid.runtime import is_main
+
 T = TypeVar("T")
 
 LOG_INTERVAL_S = 20.0
@@ -15,8 +17,14 @@ LOG_INTERVAL_S = 20.0
 
 
 def progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> tqdm[T]:
-    """Wrap `items` in a bar that says `what`, counted in `unit`."""
+    """Wrap `items` in a bar that says `what`, counted in `unit`; only the main process shows it."""
     interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
     return tqdm(
-        items, desc=what, unit=f" {unit}", total=total, mininterval=interval, dynamic_ncols=True
+        items,
+        desc=what,
+        unit=f" {unit}",
+        total=total,
+        mininterval=interval,
+        dynamic_ncols=True,
+        disable=not is_main(),
     )

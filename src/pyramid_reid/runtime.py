@@ -40,6 +40,30 @@ def pin_environment(threads: int) -> None:
     os.environ["OMP_DYNAMIC"] = os.environ["MKL_DYNAMIC"] = "FALSE"
 
 
+def world_size() -> int:
+    """Number of processes that the launcher started; 1 for plain `python`.
+
+    Raises:
+        UserError: accelerate was told to start CPU processes in the way that starts only one.
+    """
+    if "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
+        raise UserError(
+            "launcher: `accelerate launch --cpu` starts a single process, as it leaves the others"
+            " to MPI; `accelerate launch --multi_gpu` starts them on CPUs, too"
+        )
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank(*, local: bool = False) -> int:
+    """Number of this process among all, or among those of its machine; from 0."""
+    return int(os.environ.get("LOCAL_RANK" if local else "RANK", "0"))
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes and reports."""
+    return rank() == 0
+
+
 def derive_seed(seed: int, *purpose: str) -> int:
     """An independent seed for each purpose, such as the weights of one branch in one split.
 
