@@ -108,9 +108,14 @@ class Restoration(Section):
         return self
 
     @model_validator(mode="after")
-    def _some_head_learns(self) -> Self:
+    def _something_learns(self) -> Self:
         if not any(self.head_weights):
             raise ValueError("at least one of restoration.head_weights must be above 0")
+        if self.extractor == "bicubic" and self.pretrained != "none":
+            raise ValueError(
+                "restoration.pretrained must be none for restoration.extractor: bicubic, which has"
+                " no weights"
+            )
         return self
 
 

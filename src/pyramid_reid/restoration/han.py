@@ -25,7 +25,7 @@ class Conv(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, in_channels, H, W) and mask (B, 1, H, W) to (B, out_channels, H, W)."""
         y = super().forward(x)
         return y if mask is None else y * mask
@@ -147,4 +147,4 @@ class HAN(nn.Module):
             y = layer(y, mask)
             layers.append(y)
         y = torch.cat([self.csa(y), self.last_conv(self.la(layers), mask)], 1)
-        return shallow + self.last(y, mask)
+        return torch.add(shallow, self.last(y, mask))

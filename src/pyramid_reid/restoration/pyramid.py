@@ -103,15 +103,12 @@ class Reconstructor(nn.Module):
         height, width = x.shape[2:]
         x = pad(x, self.multiple)
         centred = x - self.mean
-        features = (
-            self.extractor(centred) if mask is None else self.extractor(centred * mask, mask)
-        )
-        return [
-            (head(features, mask) + upsample(x, head.scale))[
-                :, :, : height * head.scale, : width * head.scale
-            ]
-            for head in self.heads
-        ]
+        features = self.extractor(centred) if mask is None else self.extractor(centred * mask, mask)
+        images = []
+        for head, scale in zip(self.heads, self.architecture.scales, strict=True):
+            image = head(features, mask) + upsample(x, scale)
+            images.append(image[:, :, : height * scale, : width * scale])
+        return images
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:

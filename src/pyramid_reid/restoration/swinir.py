@@ -10,8 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models import swin_transformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyramid_reid.params import SwinSize
 
@@ -19,7 +20,37 @@ WINDOW = 8
 MLP_RATIO = 2.0
 
 
-class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has no types
+class WindowAttention(swin_transformer.WindowAttention):
+    """(S)W-MSA: softmax(Q K^T / sqrt(d) + B) V in each window; in inference as one fused product.
+
+    Fused, the bias would get no gradient, so training takes timm's way. Without gradients this is
+    about 1.5 times faster than timm's on a CPU, which copies the mask for every window.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B windows, N, dim) to the same shape.
+
+        Args:
+            mask: (windows, N, N), added to the products.
+        """
+        if torch.is_grad_enabled():
+            attended: Tensor = super().forward(x, mask)
+            return attended
+        windows = 1 if mask is None else len(mask)
+        groups, number, heads = len(x) // windows, x.shape[1], self.num_heads
+        qkv = self.qkv(x).view(groups, windows, number, 3, heads, -1)
+        # (3, B, windows x heads, N, d): bias and mask then serve every crop of the batch
+        qkv = qkv.permute(3, 0, 1, 4, 2, 5).flatten(2, 3)
+        bias = self._get_rel_pos_bias()  # (1, heads, N, N)
+        if mask is not None:
+            bias = (bias + mask[:, None]).flatten(0, 1)[None]
+        y = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=bias)
+        y = y.view(groups, windows, heads, number, -1).transpose(2, 3)  # (B, windows, N, heads, d)
+        output: Tensor = self.proj(y.reshape(x.shape))
+        return output
+
+
+class SwinBlock(swin_transformer.SwinTransformerBlock):
     """STL: window attention, then an MLP, each with a skip; masks are made once per size."""
 
     def __init__(self, dim: int, num_heads: int, shift: int) -> None:
@@ -34,14 +65,10 @@ class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has no type
             always_partition=True,
             dynamic_mask=True,
         )
+        self.attn = WindowAttention(dim, num_heads, window_size=WINDOW)
 
-    def get_attn_mask(
-        self,
-        x: Tensor | None = None,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor | None:
-        """As timm's, from memory if this size was there before."""
+    def get_attn_mask(self, x: Tensor | None = None, *_: object, **__: object) -> Tensor | None:
+        """As timm's for features x (B, H, W, dim), from memory if the size was there before."""
         if x is None or not any(self.shift_size):
             return None
         return _shift_mask(self.shift_size[0], x.shape[1], x.shape[2], x.device, x.dtype)
@@ -51,12 +78,14 @@ class SwinBlock(SwinTransformerBlock):  # type: ignore[misc]  # timm has no type
 def _shift_mask(
     shift: int, height: int, width: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Additive mask (windows, WINDOW², WINDOW²) that parts what only the cyclic shift put together."""
-    with torch.inference_mode(mode=False):  # training may use it, too
-        block = SwinTransformerBlock(
+    """Mask (windows, N, N) that parts what only the cyclic shift put side by side."""
+    with torch.inference_mode(mode=False):  # a training may use it later
+        block = swin_transformer.SwinTransformerBlock(
             1, (height, width), 1, window_size=WINDOW, shift_size=shift, always_partition=True
         )
-        mask: Tensor = block.attn_mask
+        mask = block.attn_mask
+        if not isinstance(mask, Tensor):
+            raise TypeError("timm's Swin block has no attention mask")
         return mask.to(device, dtype)
 
 
@@ -65,18 +94,14 @@ class ResidualSwinGroup(nn.Module):
 
     def __init__(self, dim: int, depth: int, num_heads: int) -> None:
         super().__init__()
-        self.residual_group = nn.Module()
-        self.residual_group.blocks = nn.Sequential(
-            *(
-                SwinBlock(dim, num_heads, shift=WINDOW // 2 if number % 2 else 0)
-                for number in range(depth)
-            )
-        )
+        shifts = [WINDOW // 2 if number % 2 else 0 for number in range(depth)]
+        blocks = nn.Sequential(*(SwinBlock(dim, num_heads, shift) for shift in shifts))
+        self.residual_group = nn.ModuleDict({"blocks": blocks})
         self.conv = nn.Conv2d(dim, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, dim) to the same shape, H and W multiples of the window."""
-        y = self.residual_group.blocks(x)
+        y = self.residual_group["blocks"](x)
         y = self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return torch.add(x, y)
 
@@ -91,8 +116,7 @@ class SwinIR(nn.Module):
         super().__init__()
         dim = size.dim
         self.conv_first = nn.Conv2d(3, dim, 3, padding=1)
-        self.patch_embed = nn.Module()
-        self.patch_embed.norm = nn.LayerNorm(dim)
+        self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(dim)})
         self.layers = nn.Sequential(
             *(ResidualSwinGroup(dim, depth, size.num_heads) for depth in size.depths)
         )
@@ -103,7 +127,7 @@ class SwinIR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, dim, H, W)."""
         shallow = self.conv_first(x)  # F_0, (B, dim, H, W)
-        y = self.patch_embed.norm(shallow.permute(0, 2, 3, 1))  # (B, H, W, dim)
+        y = self.patch_embed["norm"](shallow.permute(0, 2, 3, 1))  # (B, H, W, dim)
         y = self.norm(self.layers(y))
         y = self.conv_after_body(y.permute(0, 3, 1, 2))  # F_DF, (B, dim, H, W)
         return torch.add(shallow, y)
