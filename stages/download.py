@@ -21,7 +21,7 @@ def main(params: Params) -> str:
     root = image_folder(data.root)
     if data.root is None:
         synthetic.write(root, params.seed, data.identities, data.images_per_camera)
-    images = raw.record(root, DATASETS[data.name].read(root))
+    images = raw.record(root, DATASETS[data.name].read(root, data.variant))
     images.to_csv(OUT / "images.csv", index=False, lineterminator="\n")
     return f"{len(images)} images of {images.pid.nunique()} people in {root}, listed in {OUT}"
 

@@ -16,9 +16,8 @@ from conftest import ROOT
 TINY = {
     "data": {"identities": 6, "images_per_camera": 2, "splits": 2},
     "restoration": {
-        "depths": [1],
-        "dim": 8,
-        "num_heads": 2,
+        "swinir_light": {"depths": [1], "dim": 8, "num_heads": 2},
+        "han_light": {"groups": 1, "blocks": 1, "dim": 16},
         "head_dim": 4,
         "iterations": 3,
         "batch_size": 2,

@@ -34,7 +34,8 @@ def _plot(height: float, xlabel: str, ylabel: str, title: str) -> tuple[Figure, 
     return figure, axes
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG whose bytes depend on what it shows alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # no version of matplotlib in the file: its bytes say what it shows
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
@@ -55,7 +56,7 @@ def cmc(path: Path, curves: pd.DataFrame) -> None:
     axes.set_ylim(0, 101)
     axes.set_xticks([1, *range(5, int(curves["rank"].max()) + 1, 5)])
     axes.legend(loc="lower right", frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def training(path: Path, curve: pd.DataFrame, x: str, title: str, color: str) -> None:
@@ -63,7 +64,7 @@ def training(path: Path, curve: pd.DataFrame, x: str, title: str, color: str) ->
     figure, axes = _plot(3.2, x, "training loss", title)
     axes.plot(curve[x], curve["loss"], color=color)
     axes.set_ylim(bottom=0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def restoration(path: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
@@ -84,7 +85,7 @@ def restoration(path: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def contact_sheet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Pixels]]) -> None:
@@ -105,7 +106,7 @@ def contact_sheet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Pi
             axes.spines[:].set_visible(False)
     for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize="medium")
-    _save(figure, path)
+    save(figure, path)
 
 
 mpl.rcdefaults()  # pictures are hashed outputs: no user's own style may enter

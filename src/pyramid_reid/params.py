@@ -35,7 +35,8 @@ class Data(Section):
 
     name: Literal["synthetic", "caviar4reid"]
     root: str | None
-    splits: PositiveInt
+    variant: str | None
+    splits: PositiveInt | None
     identities: Annotated[int, Field(ge=4, le=9999)]
     images_per_camera: PositiveInt
 
@@ -52,9 +53,14 @@ class Data(Section):
 
 
 class Simulate(Section):
-    """The simulated low resolution."""
+    """What differs from the set's own protocol (`protocols.Protocol`); None keeps its value."""
 
-    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
+    low_camera: int | Literal["random"] | None
+    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None
+    ratio_per: Literal["image", "identity"] | None
+    interpolation: Literal["bicubic", "bilinear", "lanczos"] | None
+    degradation: Literal["downsample", "camera"] | None
+    mixed: bool | None
 
 
 class SwinSize(Section):
@@ -145,6 +151,7 @@ class Reid(Section):
     erasing: Annotated[float, Field(ge=0, le=1)]
     color_jitter: Fraction
     checkpoint_every: PositiveInt
+    validation_identities: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:

@@ -17,7 +17,7 @@ IMAGES_PER_CAMERA = 10
 NAME = re.compile(r"(?P<pid>\d{4})(?P<image>\d{3})\.jpg")
 
 
-def read(root: Path) -> list[RawImage]:
+def read(root: Path, _variant: str | None = None) -> list[RawImage]:
     """List the crops in `root`, by person and image.
 
     Raises:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
 
 from pyramid_reid.crops import Pixels
+from pyramid_reid.decode import decode
 from pyramid_reid.errors import UserError
 
-COLUMNS = ["path", "pid", "camid", "bytes", "sha256"]
+COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
+ROLES = ("", "train", "query", "gallery")
 
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """An image of a set: its path below the set's folder (with /), its person and camera."""
+    """An image of a set, as its authors label it.
+
+    Attributes:
+        path: below the set's folder, with `/`.
+        pid: person, at least 0. Distractors (role gallery, never queried) have pids of their own.
+        camid: camera, at least 0, numbered as the authors do.
+        role: train, query or gallery where the set's authors fix it; "" where the protocol draws
+            it.
+    """
 
     path: str
     pid: int
     camid: int
+    role: str = ""
 
 
 def find(root: Path, pattern: str, example: str) -> list[Path]:
@@ -47,8 +55,18 @@ def record(root: Path, images: Iterable[RawImage]) -> pd.DataFrame:
     for image in images:
         content = (root / image.path).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        rows.append((image.path, image.pid, image.camid, len(content), digest))
+        labels = (image.path, image.pid, image.camid, image.role)
+        rows.append((*labels, len(content), digest))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def read_record(folder: Path) -> pd.DataFrame:
+    """The table that `download` wrote to `folder`, columns `COLUMNS`; no role is ""."""
+    return pd.read_csv(
+        folder / "images.csv",
+        dtype={"path": str, "role": str, "sha256": str},
+        keep_default_na=False,
+    )
 
 
 def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
@@ -67,7 +85,6 @@ def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
             " `dvc repro --force --single-item download`, then `dvc repro`"
         )
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{root / path} is no readable image: {error}") from error
+        return decode(content)
+    except ValueError as error:
+        raise UserError(f"{root / path} {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from pyramid_reid.datasets.raw import RawImage, find
 
 
-def read(root: Path) -> list[RawImage]:
+def read(root: Path, _variant: str | None = None) -> list[RawImage]:
     """List the crops in `root`, by person, camera and image."""
     return [
         RawImage(path.name, int(path.name[:4]), int(path.name[6]))

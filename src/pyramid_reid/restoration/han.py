@@ -32,7 +32,7 @@ class Conv(nn.Conv2d):
 
 
 class ChannelAttention(nn.Module):
-    """CA: each channel times sigmoid(W_U relu(W_D z)), z its mean over the crop (RCAN, eq. 8-10)."""
+    """CA: each channel times sigmoid(W_U relu(W_D z)), z its mean over the crop (RCAN)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -8,7 +8,8 @@ images the same feature scores nothing by luck.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,16 @@ def evaluate(
         precision.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
         penalty.append(len(ranks) / ranks[-1])
     return QueryResults(np.array(first), np.array(precision), np.array(penalty))
+
+
+def concatenate(parts: Sequence[QueryResults]) -> QueryResults:
+    """Results of several blocks of queries, in order."""
+    return QueryResults(
+        *(
+            np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(QueryResults)
+        )
+    )
 
 
 def check_matches(
