@@ -2,12 +2,13 @@
 
 A restored crop's size is its own size times the scale, so every pixel has its place before anything
 is restored: batches are written in any order, by any number of processes, and nothing but a batch
-is in memory. What is finished is noted down after each batch, so that a killed run goes on there.
+is in memory. What is finished is noted down every few seconds, and a killed run goes on there.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,8 @@ from pyramid_reid.restoration.pyramid import Reconstructor
 from pyramid_reid.runtime import is_main, rank, world_size
 
 NOTES = "finished-*.txt"
+NOTE_EVERY_S = 5.0
+"""Seconds between two notes: before each, everything written must reach the disk."""
 
 
 class _Output:
@@ -111,16 +114,21 @@ def generate(
     ):
         for output in outputs:
             stack.enter_context(output)
+        written: list[int] = []
+        noted = time.monotonic()
         for number in own:
             rows = batches[number]
             restored = restore_batch(model, [store[row] for row in rows])
             for row, images in zip(rows, restored, strict=True):
                 for output, image in zip(outputs, images, strict=True):
                     output.write(row, image)
-            for output in outputs:
-                output.flush()
-            note.write(f"{number}\n")
-            note.flush()
+            written.append(number)
+            if number == own[-1] or time.monotonic() - noted >= NOTE_EVERY_S:
+                for output in outputs:
+                    output.flush()
+                note.write("".join(f"{each}\n" for each in written))
+                note.flush()
+                written, noted = [], time.monotonic()
             bar.update(len(rows))
     wait()
     if is_main():

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pyramid_reid.crops import Pixels
-from pyramid_reid.figures import COLORS, _plot, _save
+from pyramid_reid.figures import COLORS, _plot, save
 from pyramid_reid.params import BRANCHES
 from pyramid_reid.restoration.inference import restore
 from pyramid_reid.restoration.pairs import Pair
@@ -41,7 +41,7 @@ def sheet(path: Path, model: Reconstructor, pairs: Sequence[Pair]) -> None:
             axes.spines[:].set_visible(False)
     for axes, title in zip(grid[0], [*columns, "HR"], strict=True):
         axes.set_title(title, fontsize="medium")
-    _save(figure, path)
+    save(figure, path)
 
 
 def psnr_by_height(path: Path, table: pd.DataFrame) -> None:
@@ -53,7 +53,7 @@ def psnr_by_height(path: Path, table: pd.DataFrame) -> None:
         axes.plot(table.height, table[f"{name}_bicubic"], "o:", color=COLORS[branch], alpha=0.6)
     axes.plot([], [], ":", color="#666666", label="bicubic")
     axes.legend(frameon=False, ncols=2)
-    _save(figure, path)
+    save(figure, path)
 
 
 def psnr_curve(path: Path, table: pd.DataFrame, people: str) -> None:
@@ -70,4 +70,4 @@ def psnr_curve(path: Path, table: pd.DataFrame, people: str) -> None:
         axes.plot(table.iteration, table[f"{name}_bicubic"], ":", color=COLORS[branch])
     axes.plot([], [], ":", color="#666666", label="bicubic")
     axes.legend(frameon=False, ncols=2)
-    _save(figure, path)
+    save(figure, path)
