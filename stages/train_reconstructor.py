@@ -15,9 +15,9 @@ from pyramid_reid.checkpoints import Checkpoints, digest
 from pyramid_reid.distributed import join
 from pyramid_reid.live import LiveCurves
 from pyramid_reid.params import Params
-from pyramid_reid.restoration import pairs, pictures, pretrained, pyramid, quality
+from pyramid_reid.restoration import pairs, pictures, pyramid, quality
 from pyramid_reid.restoration.training import WATCHED, train
-from pyramid_reid.runtime import derive_seed, is_main, start_torch, world_size
+from pyramid_reid.runtime import derive_seed, is_main, start_torch
 
 CROPS, OUT = Path("data/crops"), Path("data/models/reconstructor")
 METRICS, PLOTS = Path("metrics/reconstructor.json"), Path("plots/reconstructor")
@@ -49,10 +49,10 @@ def main(params: Params) -> str:
     """Write a network per split, PSNR and SSIM beside bicubic, curves and pictures."""
     restoration, device = params.restoration, join(start_torch(params.device, params.threads))
     settings = params.model_dump(include={"seed", "threads", "device", "restoration"})
-    settings |= {"processes": world_size(), "start": pretrained.sha256(restoration.pretrained)}
-    states, trained, compared = [], [], []
+    start = [] if restoration.pretrained == "none" else [Path(restoration.pretrained)]
+    trained, compared = [], []
     for split in crops.splits(CROPS):
-        states.append(Checkpoints(STATES / split, digest(settings, CROPS / split)))
+        states = Checkpoints(STATES / split, digest(settings, CROPS / split, *start))
         store = crops.CropStore(CROPS / split)
         seen, validation, unseen = (
             pairs.of_roles(store, roles, restoration.scales)
@@ -62,11 +62,11 @@ def main(params: Params) -> str:
         watched = quality.judged(validation or unseen, WATCHED)
         seed = derive_seed(params.seed, "reconstructor", split)
         live = LiveCurves(LIVE / split)
-        trained.append(train(seen, watched, restoration, seed, device, states[-1], live))
+        trained.append(train(seen, watched, restoration, seed, device, states, live))
         if is_main():
             pyramid.save(OUT / split / "model.safetensors", trained[-1].model)
             compared.append(quality.compare(trained[-1].model, test))
-            if len(states) == 1:
+            if len(trained) == 1:
                 shown = quality.judged(unseen, SHOWN)
                 pictures.sheet(PLOTS / "sheet.png", trained[-1].model, shown)
     if not is_main():
@@ -77,9 +77,7 @@ def main(params: Params) -> str:
     )
     people = "Validation people" if validation else "Test people: watched, nothing is chosen"
     gains = report(pd.concat(compared), loss, curve, people)
-    for finished in states:
-        finished.remove()
-    return f"{len(states)} network(s) in {OUT}; on unseen people {gains}"
+    return f"{len(trained)} network(s) in {OUT}; on unseen people {gains}"
 
 
 if __name__ == "__main__":

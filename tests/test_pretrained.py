@@ -5,7 +5,7 @@ from test_restoration import ARCHITECTURES, trained_looking
 
 from pyramid_reid.errors import UserError
 from pyramid_reid.restoration import pyramid
-from pyramid_reid.restoration.pretrained import sha256, start_from
+from pyramid_reid.restoration.pretrained import start_from
 
 
 def fresh(name="swinir"):
@@ -59,14 +59,3 @@ def test_a_file_of_more_than_weights_is_an_error(tmp_path, content, capsys):
     with pytest.raises(UserError, match=r"weights\.pth cannot be read as weights"):
         start_from(fresh(), path)
     assert "run" not in capsys.readouterr().out
-
-
-def test_the_hash_follows_the_file(tmp_path):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(b"a")
-    before = sha256(str(path))
-    path.write_bytes(b"b")
-    assert sha256(str(path)) != before
-    assert sha256("none") is None
-    with pytest.raises(UserError, match=r"restoration\.pretrained"):
-        sha256(str(tmp_path / "missing"))

@@ -6,78 +6,12 @@ import torch
 
 from pyramid_reid.checkpoints import Checkpoints, digest
 from pyramid_reid.errors import UserError
-from pyramid_reid.reid import augment, images, osnet, training
+from pyramid_reid.params import Reid
+from pyramid_reid.reid import batches, images, osnet, training
 from pyramid_reid.reid.features import extract
 from pyramid_reid.runtime import derive_seed
 
 CPU = torch.device("cpu")
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def batch(count=64, height=24, width=16):
-    return torch.rand(count, 3, height, width, generator=generator(1))
-
-
-def test_mirror_turns_about_half_of_the_images():
-    x = batch()
-    y = augment.mirror(x, generator())
-    same = (x == y).flatten(1).all(1)
-    flipped = (x.flip(3) == y).flatten(1).all(1)
-    assert torch.equal(same, ~flipped)
-    assert 20 < flipped.sum() < 44
-
-
-def test_translate_moves_each_image_by_its_own_whole_pixels():
-    ramp = torch.arange(16.0).expand(32, 3, 32, 16) / 16
-    moved = augment.translate(ramp, generator())
-    shifts = (moved[:, 0, 0, 8] - ramp[:, 0, 0, 8]) * 16
-    assert set(shifts.tolist()) == {-1.0, 0.0, 1.0}  # 1/16 of 16 pixels
-    rows = torch.arange(32.0)[:, None].expand(32, 3, 32, 16)
-    assert set((augment.translate(rows, generator())[:, 0, 16, 0] - 16).tolist()) == {
-        -2,
-        -1,
-        0,
-        1,
-        2,
-    }
-
-
-def test_jitter_keeps_the_range_and_changes_images_differently():
-    x = batch()
-    y = augment.jitter(x, 0.3, generator())
-    assert y.min() >= 0
-    assert y.max() <= 1
-    assert (y - x).flatten(1).mean(1).std() > 0.02
-    assert torch.equal(augment.jitter(x, 0.0, generator()), x)
-
-
-def test_jitter_of_a_grey_image_stays_grey():
-    x = torch.rand(8, 1, 6, 4, generator=generator()).expand(8, 3, 6, 4)
-    y = augment.jitter(x, 0.3, generator())
-    torch.testing.assert_close(y[:, 0], y[:, 2])
-
-
-def test_erase_fills_one_rectangle_of_the_published_size():
-    x = torch.arange(64 * 3 * 40 * 20, dtype=torch.float32).view(64, 3, 40, 20)
-    y = augment.erase(x, 1.0, generator())
-    for image, changed in zip(y, (x != y).all(1), strict=True):
-        rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
-        height, width = (int(i.max() - i.min()) + 1 for i in (rows, columns))
-        assert changed.sum() == height * width  # a full rectangle
-        assert 0.01 < changed.sum() / (40 * 20) < 0.45
-        assert torch.unique(image[:, changed], dim=1).shape[1] == 1
-    assert torch.equal(augment.erase(x, 0.0, generator()), x)
-    half = (x != augment.erase(x, 0.5, generator())).flatten(1).any(1).sum()
-    assert 20 < half < 44
-
-
-def test_augmentation_depends_on_the_generator_alone():
-    first, again, other = (augment.augment(batch(), 0.5, 0.2, generator(s)) for s in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
 
 
 def test_normalised_images_have_imagenet_s_statistics():
@@ -108,9 +42,9 @@ def coloured(people=4, each=8, height=32, width=16):
     return pictures, pids
 
 
-def run(params, folder, key="key", **changes):
+def run(params, folder, key="key", log=lambda *_: None, **changes):
     reid = params.reid.model_copy(update=changes)
-    return training.train(*coloured(), reid, 0, CPU, Checkpoints(folder, key))
+    return training.train(*coloured(), reid, 0, CPU, Checkpoints(folder, key), log=log)
 
 
 def test_it_learns_what_can_be_learned(params, tmp_path):
@@ -177,30 +111,150 @@ def test_smoothing_costs_a_network_that_is_sure(params, tmp_path, monkeypatch):
     assert curve.loss.iloc[0] == pytest.approx(0.05 * 10 + np.log1p(np.exp(-10)), abs=1e-4)
 
 
-def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path, monkeypatch):
+def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path):
     whole, curve = run(params, tmp_path / "whole")
-    epoch, calls = training._epoch, []
+    logged = []
 
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
+    def kill(epoch, figures):
+        logged.append((epoch, figures))
+        if len(logged) == 3:
             raise KeyboardInterrupt
-        return epoch(*arguments)
 
-    monkeypatch.setattr(training, "_epoch", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(params, tmp_path / "killed")
-    resumed, resumed_curve = run(params, tmp_path / "killed")
-    assert len(calls) == 3 + 2  # epochs 3 and 4 only
+        run(params, tmp_path / "killed", log=kill)
+    resumed, resumed_curve = run(params, tmp_path / "killed", log=kill)
+    # what is behind the checkpoint is logged again, as a killed run may have logged more than that
+    assert [epoch for epoch, _ in logged] == [1, 2, 3, 1, 2, 3, 4]
+    assert ["images_per_s" in figures for _, figures in logged] == [True] * 3 + [False] * 2 + [
+        True
+    ] * 2
     assert curve.equals(resumed_curve)
     for name, model in ("a", whole), ("b", resumed):
         osnet.save(tmp_path / name, model, params.reid.model, 32, 16)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_finished_training_is_kept_without_what_only_going_on_needs(params, tmp_path):
+    whole, curve = run(params, tmp_path)
+    path = Checkpoints(tmp_path, "key").path
+    assert path.stat().st_size < 1.2 * sum(4 * p.numel() for p in whole.parameters()) + 2e5
+    logged = []
+    again, same = run(params, tmp_path, log=lambda epoch, _: logged.append(epoch))
+    assert logged == [1, 2, 3, 4]
+    assert same.equals(curve)
+    ours, theirs = whole.state_dict(), again.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_computing_in_bfloat16_learns_as_float32_does(params, tmp_path, monkeypatch):
+    _, exact = run(params, tmp_path, "exact")
+    monkeypatch.setattr(training, "BF16", ("cpu",))
+    model, rounded = run(params, tmp_path, "rounded")
+    assert not rounded.loss.equals(exact.loss)
+    np.testing.assert_allclose(rounded.loss, exact.loss, rtol=0.15)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_the_classifier_learns_alone_on_pretrained_weights(params, tmp_path):
+    start = osnet.build("osnet_x0_25", 9, 5).state_dict()
+    reid = params.reid.model_copy(update={"epochs": 2, "fixed_epochs": 1, "pretrained": "x"})
+    kept = []
+    build = osnet.build
+
+    def remember(*arguments):
+        kept.append(build(*arguments))
+        return kept[-1]
+
+    def look(epoch, _):
+        weights = kept[0].state_dict()
+        moved.append([not torch.equal(weights[name], start[name]) for name in body])
+
+    body, moved = [name for name in start if not name.startswith("classifier")], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(osnet, "build", remember)
+        checkpoints = Checkpoints(tmp_path, "key")
+        training.train(*coloured(), reid, 0, CPU, checkpoints, start, look)
+    assert not any(moved[0])  # batch statistics, too, are those of the pretrained network
+    assert sum(moved[1]) > 0.9 * len(body)
+
+
+def test_input_size_and_mixed_resolution_are_the_branch_s_own(raw_params):
+    reid = raw_params["reid"] | {
+        "height": {"ori": 64, "h1": 128, "h2": 192, "h3": 256},
+        "mixed_resolution": 0.5,
+    }
+    reid = Reid.model_validate(reid)
+    assert reid.input_size("h2") == (192, 64)
+    assert reid.of_branch("ori").mixed_resolution == 0.5
+    assert reid.of_branch("h1").mixed_resolution == 0
+    assert (reid.of_branch("h3").height, reid.of_branch("h3").width) == (256, 64)
+
+
+LABELS = np.repeat(np.arange(5), [7, 4, 1, 9, 3])
+
+
+def test_plain_batches_show_every_crop_once():
+    drawn = batches.epoch(LABELS, 8, 0, torch.Generator().manual_seed(0))
+    assert drawn.shape == (3, 8)
+    assert torch.equal(drawn.flatten().sort().values, torch.arange(24))
+    assert batches.epoch(LABELS, 10, 0, torch.Generator()).shape == (2, 10)
+
+
+def test_balanced_batches_hold_equal_numbers_of_different_people():
+    drawn = batches.epoch(LABELS, 8, 4, torch.Generator().manual_seed(0))
+    assert len(drawn) >= 2
+    for rows in drawn:
+        people, counts = np.unique(LABELS[rows.numpy()], return_counts=True)
+        assert len(people) == 2
+        assert counts.tolist() == [4, 4]
+    plenty = drawn[np.isin(LABELS[drawn.numpy()], [0, 1, 3])]
+    assert len(plenty) == len(plenty.unique())  # none twice but of those with less than four
+    other = batches.epoch(LABELS, 8, 4, torch.Generator().manual_seed(1))
+    assert drawn.shape != other.shape or not torch.equal(drawn, other)
+
+
+def test_impossible_batches_are_named(monkeypatch):
+    with pytest.raises(UserError, match=r"takes 8 identities per batch, and 5 train"):
+        batches.batch_size(LABELS, 16, 2)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UserError, match="cannot be shared by 4 processes"):
+        batches.batch_size(LABELS, 6, 0)
+
+
+@pytest.mark.parametrize("limit", [1.0, 1e-9])
+def test_crops_that_do_not_fit_are_mapped_and_train_alike(store, tmp_path, limit):
+    file = tmp_path / "scratch" / "pixels.npy"
+    with batches.training_images(store, [0, 1, 2], 12, 6, limit, file) as pixels:
+        assert isinstance(pixels, np.memmap) == (limit < 1)
+        np.testing.assert_array_equal(pixels, images.resized(store, [0, 1, 2], 12, 6))
+        rows = torch.tensor([[2, 0], [1, 2], [0, 1], [1, 0]])
+        read = torch.stack(list(batches.read_ahead(pixels, rows, CPU)))
+        np.testing.assert_array_equal(read.numpy(), pixels[rows.numpy()])
+    assert not file.exists()
+
+
 def test_a_loss_that_is_no_number_stops_with_the_remedy(params, tmp_path):
-    with pytest.raises(UserError, match=r"loss is .* in epoch .*lower reid\.lr"):
+    with pytest.raises(UserError, match=r"loss is .* in epoch 1 at .*no checkpoint") as caught:
         run(params, tmp_path, lr=1e25, warmup_epochs=0)
+    assert "lower reid.lr" in str(caught.value)
+    assert Checkpoints(tmp_path, "key").load() is None
+
+
+def test_a_loss_far_above_guessing_stops_and_names_the_last_good_state(
+    params, tmp_path, monkeypatch
+):
+    losses, step = iter([1.0, 1.0, 9.0]), training._step
+    monkeypatch.setattr(
+        training,
+        "_step",
+        lambda *arguments: step(*arguments) * 0 + torch.tensor([next(losses), 0]),
+    )
+    with pytest.raises(UserError) as caught:
+        run(params, tmp_path, batch_size=32)  # one batch an epoch
+    path = Checkpoints(tmp_path, "key").path
+    assert "loss is 9 in epoch 3" in str(caught.value)
+    assert f"of epoch 2, is {path}" in str(caught.value)
+    assert len(Checkpoints(tmp_path, "key").load()["curve"]) == 2
 
 
 def test_fewer_crops_than_a_batch_are_one_batch(params, tmp_path):
@@ -247,20 +301,30 @@ def test_the_key_of_a_checkpoint_follows_params_and_data(tmp_path):
     assert digest({"seed": 2}, tmp_path / "in") != first
     path.write_bytes(b"2")
     assert digest({"seed": 1}, tmp_path / "in") != first
+    assert digest({"seed": 1}, path) != digest({"seed": 1})
 
 
-def test_saving_is_atomic_and_other_keys_stay_until_the_end(tmp_path, monkeypatch):
+def test_the_key_of_a_checkpoint_follows_the_number_of_processes(monkeypatch):
+    one = digest({})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert digest({}) != one
+
+
+def test_saving_is_atomic_and_forgets_other_keys(tmp_path, monkeypatch):
     old, new = Checkpoints(tmp_path / "t", "old"), Checkpoints(tmp_path / "t", "new")
     old.save({"epoch": 7})
     assert new.load() is None
+    assert old.load() == {"epoch": 7}  # a start alone costs nothing
     new.save({"epoch": 1})
+    assert old.load() is None
     monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         new.save({"epoch": 2})
     assert new.load() == {"epoch": 1}
-    assert old.load() == {"epoch": 7}
-    new.remove()
-    assert old.load() is None
+    monkeypatch.undo()
+    monkeypatch.setenv("RANK", "1")
+    new.save({"epoch": 3})
+    assert new.load() == {"epoch": 1}  # only the main process writes
 
 
 @pytest.mark.parametrize("place", [3, 50, -1])

@@ -3,6 +3,10 @@
 DVC removes a stage's outputs before it runs, so this lies in a folder of its own, in a subfolder
 named by a hash of everything that the result depends on: what was begun with other params, data or
 code is never found.
+
+A training's last state, without what only going on needs, is kept after its stage: a machine that
+goes down after the stage's last line, but before DVC has noted its outputs, loses nothing. It goes
+when a training with another key saves its first state.
 """
 
 from __future__ import annotations
@@ -22,28 +26,34 @@ from typing import Any
 
 import torch
 
+from pyramid_reid.runtime import is_main, world_size
+
 SHOWING = {"pyramid_reid.errors", "pyramid_reid.figures", "pyramid_reid.progress"}
 """Modules that only show: a changed picture or message does not make a checkpoint another's."""
 
 
 def digest(params: Mapping[str, object], *inputs: Path) -> str:
-    """Hash of params, of all files below `inputs`, of the code that runs, and of its libraries."""
+    """Hash of params, inputs (files, or folders with all below them), running code and libraries.
+
+    Also of the number of processes, as sums of several round otherwise.
+    """
     sha = hashlib.sha256(json.dumps(params, sort_keys=True).encode())
-    sha.update(_code().encode())
+    sha.update(f"{_code()}\n{world_size()} processes\n".encode())
     for root in inputs:
-        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        files = [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
+        for path in sorted(files):
             sha.update(f"{path.relative_to(root).as_posix()} {_sha256(path)}\n".encode())
     return sha.hexdigest()[:32]
 
 
 @cache  # once, when the stage starts: a file that is edited later is not the code that runs
 def _code() -> str:
-    """The project's modules that are loaded, with their hashes, and what runs them."""
+    """The project's modules that are loaded, the stage itself, their hashes, and what runs them."""
     lines = [platform.machine(), platform.python_version()]
     lines += [version(name) for name in ("torch", "torchreid", "timm", "numpy", "pillow")]
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name.startswith("pyramid_reid") and name not in SHOWING and file:
+        if file and name not in SHOWING and name.startswith(("pyramid_reid", "__main__")):
             lines.append(f"{name} {_sha256(Path(file))}")
     return "\n".join(lines)
 
@@ -54,7 +64,7 @@ def _sha256(path: Path) -> str:
 
 
 class Checkpoints:
-    """The latest state of one training.
+    """The latest state of one training; only the main process writes it.
 
     A file is the SHA-256 of what follows, then the state as torch writes it.
 
@@ -81,7 +91,12 @@ class Checkpoints:
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the state; a crash in between leaves the old one."""
+        """Replace the state, and forget this training under other keys.
+
+        A crash in between leaves the old state.
+        """
+        if not is_main():
+            return
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +107,6 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(self.path)
-
-    def remove(self) -> None:
-        """Forget this training under every key; called when its stage has written everything."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        for other in self._root.iterdir():
+            if other != self.path.parent:
+                shutil.rmtree(other)

@@ -131,6 +131,18 @@ class Generation(Section):
     batch_pixels: PositiveInt
 
 
+Side = Annotated[int, Field(ge=16)]
+
+
+class Sides(Section):
+    """A side of the input, in pixels, where it differs between branches."""
+
+    ori: Side
+    h1: Side
+    h2: Side
+    h3: Side
+
+
 class Reid(Section):
     """The re-identification network of a branch and its training."""
 
@@ -139,19 +151,44 @@ class Reid(Section):
         "osnet_x0_75",
         "osnet_x0_5",
         "osnet_x0_25",
+        "osnet_ibn_x1_0",
+        "osnet_ain_x1_0",
+        "osnet_ain_x0_75",
+        "osnet_ain_x0_5",
+        "osnet_ain_x0_25",
     ]
-    height: Annotated[int, Field(ge=16)]
-    width: Annotated[int, Field(ge=16)]
+    pretrained: Annotated[str, Field(min_length=1)]
+    pretrained_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None
+    height: Side | Sides
+    width: Side | Sides
     epochs: PositiveInt
     batch_size: Annotated[int, Field(ge=2)]
+    instances: Annotated[int, Field(ge=0)]
     lr: PositiveFloat
     warmup_epochs: Annotated[int, Field(ge=0)]
+    fixed_epochs: Annotated[int, Field(ge=0)]
     weight_decay: Weight
     label_smoothing: Fraction
     erasing: Annotated[float, Field(ge=0, le=1)]
     color_jitter: Fraction
+    mixed_resolution: Annotated[float, Field(ge=0, le=1)]
+    memory: PositiveFloat
     checkpoint_every: PositiveInt
     validation_identities: Annotated[int, Field(ge=0)]
+
+    def of_branch(self, branch: str) -> Self:
+        """What counts for one branch: its input size, and mixed resolution for `ori` alone."""
+        sides = {name: self._side(name, branch) for name in ("height", "width")}
+        mixed = self.mixed_resolution if branch == "ori" else 0.0
+        return self.model_copy(update={**sides, "mixed_resolution": mixed})
+
+    def input_size(self, branch: str) -> tuple[int, int]:
+        """Height and width of a branch's input, in pixels."""
+        return self._side("height", branch), self._side("width", branch)
+
+    def _side(self, name: str, branch: str) -> int:
+        side: int | Sides = getattr(self, name)
+        return side if isinstance(side, int) else int(getattr(side, branch))
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
@@ -159,6 +196,31 @@ class Reid(Section):
             raise ValueError(
                 f"reid.warmup_epochs ({self.warmup_epochs}) must be less than reid.epochs"
                 f" ({self.epochs})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_classifier_learns_alone_on_pretrained_weights(self) -> Self:
+        if self.fixed_epochs and self.pretrained == "none":
+            raise ValueError(
+                f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 with reid.pretrained: none, as"
+                " the weights that it keeps fixed would be random"
+            )
+        if self.fixed_epochs >= self.epochs:
+            raise ValueError(
+                f"reid.fixed_epochs ({self.fixed_epochs}) must be less than reid.epochs"
+                f" ({self.epochs})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _instances_fill_the_batch(self) -> Self:
+        if self.instances and (
+            self.batch_size % self.instances or self.batch_size == self.instances
+        ):
+            raise ValueError(
+                f"reid.batch_size ({self.batch_size}) must be a multiple of reid.instances"
+                f" ({self.instances}), and larger"
             )
         return self
 

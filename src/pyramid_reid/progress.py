@@ -16,14 +16,22 @@ LOG_INTERVAL_S = 20.0
 """Seconds between two lines where standard error is a file: a log stays readable."""
 
 
-def progress(items: Iterable[T], what: str, unit: str, total: int | None = None) -> tqdm[T]:
-    """Wrap `items` in a bar that says `what`, counted in `unit`; only the main process shows it."""
+def progress(
+    items: Iterable[T], what: str, unit: str, total: int | None = None, initial: int = 0
+) -> tqdm[T]:
+    """Wrap `items` in a bar that says `what`, counted in `unit`; only the main process shows it.
+
+    Args:
+        total: how many there are, where `items` does not say it.
+        initial: how many an earlier run has done.
+    """
     interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
     return tqdm(
         items,
         desc=what,
         unit=f" {unit}",
         total=total,
+        initial=initial,
         mininterval=interval,
         dynamic_ncols=True,
         disable=not is_main(),

@@ -1,109 +1,174 @@
-"""Augmentation of a whole batch at once, with a passed generator.
+"""Augmentation of a whole batch at once, as a pure function of images and random numbers.
 
-What torchreid offers for OSNet (mirror, random translation, colour jitter, random erasing), each
-image drawing its own. It differs from torchreid in that every image is moved, by whole pixels and
-without enlarging, and that saturation changes as much as brightness and contrast.
+What torchreid offers for OSNet, with its strengths: mirror, random crop of the enlarged image,
+colour jitter, random erasing; each image by its own random numbers. It differs in that every image
+has been resized once before, and that brightness always changes before contrast.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from pyramid_reid.reid.images import IMAGENET_MEAN
+from pyramid_reid.reid.images import normalize
 
-SHIFT = 1 / 16
-"""Largest translation, as a share of the side: torchreid enlarges by 1/8, then crops anywhere."""
+CROPPED = 0.5
+"""Probability of a random crop (torchreid's Random2DTranslation)."""
+ENLARGEMENT = 1.125
+"""Of both sides before a random crop of the network's size (torchreid's Random2DTranslation)."""
+
+CONTRAST = 0.75
+"""Change of contrast relative to that of brightness: torchreid's are 0.15 and 0.2."""
 
 ERASED_AREA = (0.02, 0.4)
 ERASED_ASPECT = (0.3, 1 / 0.3)
 """Area and height / width of an erased rectangle (Zhong et al., AAAI 2020)."""
 
+RATIOS = (2, 3, 4)
+"""By how much mixed resolution down-samples: the ratios of the MLR benchmarks."""
 
-def augment(
-    images: Tensor, erasing: float, color_jitter: float, generator: torch.Generator
-) -> Tensor:
-    """Augment a batch.
+COLUMNS = 13
+"""Random numbers that the augmentation of one image takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How much is changed.
+
+    Attributes:
+        erasing: probability that a rectangle is erased, in [0, 1].
+        color_jitter: largest relative change of brightness, in [0, 1).
+        mixed_resolution: probability that an image is down-sampled and enlarged again, in [0, 1].
+    """
+
+    erasing: float
+    color_jitter: float
+    mixed_resolution: float
+
+
+def random_numbers(count: int, generator: torch.Generator) -> Tensor:
+    """What `augment` takes for `count` images: (count, `COLUMNS`) in [0, 1).
+
+    Drawn on the CPU, for a whole batch, however many devices share it: it is the same for all.
+    """
+    return torch.rand((count, COLUMNS), generator=generator)
+
+
+def augment(images: Tensor, numbers: Tensor, strength: Strength) -> Tensor:
+    """Augment and normalise a batch.
 
     Args:
         images: (B, 3, H, W) in [0, 1].
-        erasing: probability that a rectangle is erased, in [0, 1].
-        color_jitter: largest relative change of brightness, contrast and saturation, in [0, 1).
-        generator: on the CPU; draws the same for every device.
+        numbers: (B, `COLUMNS`) in [0, 1), from `random_numbers`, on the images' device.
 
     Returns:
-        (B, 3, H, W) in [0, 1].
+        (B, 3, H, W) of zero mean and unit variance of ImageNet's channels.
     """
-    images = translate(mirror(images, generator), generator)
-    images = jitter(images, color_jitter, generator)
-    return erase(images, erasing, generator)
+    u = numbers.unbind(1)
+    images = degrade(images, strength.mixed_resolution, u[0], u[1])
+    images = mirror_and_crop(images, u[2], u[3], u[4], u[5])
+    images = jitter(images, strength.color_jitter, u[6], u[7])
+    return erase(normalize(images), strength.erasing, *u[8:])
 
 
-def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator) * (high - low) + low
+def degrade(images: Tensor, probability: float, chance: Tensor, choice: Tensor) -> Tensor:
+    """Down-sample some images by one of `RATIOS`, antialiased, and enlarge them again.
 
+    The input of branch `ori` then varies in resolution as queries do ("mixed resolution", a known
+    strong baseline of cross-resolution ReID).
 
-def mirror(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image with probability one half."""
-    chosen = (_uniform((len(images), 1, 1, 1), 0, 1, generator) < 0.5).to(images.device)
-    return torch.where(chosen, images.flip(3), images)
-
-
-def translate(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Move each image by up to `SHIFT` of its sides; its border is repeated behind it."""
-    count, _, height, width = images.shape
-    rows, columns = (_shifted(side, count, generator).to(images.device) for side in (height, width))
-    batch = torch.arange(count, device=images.device)
-    # indexed as (B, H, W, 3), which is how channels_last lies in memory
-    pixels = images.permute(0, 2, 3, 1)
-    moved = pixels[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2)
-
-
-def _shifted(side: int, count: int, generator: torch.Generator) -> Tensor:
-    """(count, side) places along a side, each row moved by its own shift."""
-    limit = max(1, round(side * SHIFT))
-    shifts = torch.randint(-limit, limit + 1, (count, 1), generator=generator)
-    return (torch.arange(side) + shifts).clamp_(0, side - 1)
-
-
-def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Change brightness, then contrast, then saturation of each image by a factor about 1."""
-    if not strength:
-        return images
-    brightness, contrast, saturation = (
-        _uniform((len(images), 1, 1, 1), 1 - strength, 1 + strength, generator).to(images.device)
-        for _ in range(3)
-    )
-    images = (images * brightness).clamp_(0, 1)
-    images = torch.lerp(grey(images).mean((2, 3), keepdim=True), images, contrast).clamp_(0, 1)
-    return torch.lerp(grey(images), images, saturation).clamp_(0, 1)
-
-
-def grey(images: Tensor) -> Tensor:
-    """Luma (ITU-R BT.601) of (B, 3, H, W), as (B, 1, H, W)."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
-    return (images * weights).sum(1, keepdim=True)
-
-
-def erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Fill a rectangle of each image, with the given probability, by ImageNet's mean colour."""
+    Args:
+        chance, choice: (B,) in [0, 1): whether, and by which ratio.
+    """
     if not probability:
         return images
-    count, _, height, width = images.shape
-    area = _uniform((count,), *ERASED_AREA, generator) * height * width
-    low, high = (math.log(aspect) for aspect in ERASED_ASPECT)
-    aspect = _uniform((count,), low, high, generator).exp()
-    tall = (area * aspect).sqrt().round().clamp_(1, height)
-    wide = (area / aspect).sqrt().round().clamp_(1, width)
-    top = (_uniform((count,), 0, 1, generator) * (height - tall + 1)).floor()
-    left = (_uniform((count,), 0, 1, generator) * (width - wide + 1)).floor()
-    chosen = _uniform((count,), 0, 1, generator) < probability
-    y, x = torch.arange(height)[None, :], torch.arange(width)[None, :]
-    in_rows = (y >= top[:, None]) & (y < (top + tall)[:, None]) & chosen[:, None]
-    in_columns = (x >= left[:, None]) & (x < (left + wide)[:, None])
-    hole = (in_rows[:, :, None] & in_columns[:, None, :])[:, None].to(images.device)
-    fill = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
-    return torch.where(hole, fill, images)
+    size = images.shape[2:]
+    ratios = torch.where(chance < probability, (choice * len(RATIOS)).long(), -1)
+    images = images.clone()
+    for number, ratio in enumerate(RATIOS):
+        rows = (ratios == number).nonzero()[:, 0]
+        if len(rows):
+            small = [max(1, round(side / ratio)) for side in size]
+            low = F.interpolate(images[rows], small, mode="bilinear", antialias=True)
+            images[rows] = F.interpolate(low, size, mode="bilinear")
+    return images
+
+
+def mirror_and_crop(images: Tensor, mirror: Tensor, crop: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Mirror half of the images; enlarge half of them and crop a window of the old size.
+
+    Args:
+        mirror, crop: (B,) in [0, 1): whether.
+        y, x: (B,) in [0, 1): where the window lies, from top and left.
+    """
+    cropped = crop < CROPPED
+    scale = torch.where(cropped, 1 / ENLARGEMENT, 1.0)
+    axes = []
+    for side, place in ((images.shape[2], y), (images.shape[3], x)):
+        # by whole pixels of the enlarged image, as torchreid crops it; counted in old pixels
+        room = round(side * ENLARGEMENT) - side
+        first = torch.where(cropped, (place * room).round(), 0.0)
+        at = (torch.arange(side, device=images.device) + 0.5 + first[:, None]) * scale[:, None]
+        axes.append(2 * at / side - 1)
+    axes[1] = torch.where(mirror[:, None] < 0.5, axes[1].flip(1), axes[1])
+    rows, columns = axes
+    shape = (len(images), *images.shape[2:])
+    grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], 3)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def jitter(images: Tensor, strength: float, brightness: Tensor, contrast: Tensor) -> Tensor:
+    """Change brightness, then contrast (about the mean luma) of each image by a factor about 1.
+
+    Args:
+        brightness, contrast: (B,) in [0, 1): how much.
+    """
+    if not strength:
+        return images
+    gain = (1 + strength * (2 * brightness - 1)).view(-1, 1, 1, 1)
+    images = images.mul(gain).clamp_(0, 1)
+    contrasts = (1 + CONTRAST * strength * (2 * contrast - 1)).view(-1, 1, 1, 1)
+    means = (images.mean((2, 3)) @ luma(images.device)).view(-1, 1, 1, 1)
+    return images.sub_(means).mul_(contrasts).add_(means).clamp_(0, 1)
+
+
+def luma(device: torch.device) -> Tensor:
+    """Weights of red, green and blue (ITU-R BT.601)."""
+    return torch.tensor([0.299, 0.587, 0.114], device=device)
+
+
+def erase(
+    images: Tensor,
+    probability: float,
+    chance: Tensor,
+    area: Tensor,
+    aspect: Tensor,
+    y: Tensor,
+    x: Tensor,
+) -> Tensor:
+    """Fill a rectangle of some normalised images by ImageNet's mean colour, which is 0.
+
+    Args:
+        chance: (B,) in [0, 1): whether.
+        area, aspect, y, x: (B,) in [0, 1): the rectangle's size, shape and place.
+    """
+    if not probability:
+        return images
+    height, width = images.shape[2:]
+    smallest, largest = ERASED_AREA
+    areas = (smallest + (largest - smallest) * area) * height * width
+    low, high = (math.log(each) for each in ERASED_ASPECT)
+    aspects = (low + (high - low) * aspect).exp()
+    tall = (areas * aspects).sqrt().round().clamp_(1, height)
+    wide = (areas / aspects).sqrt().round().clamp_(1, width)
+    top, left = (y * (height - tall + 1)).floor(), (x * (width - wide + 1)).floor()
+    rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
+    in_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+    in_rows &= (chance < probability)[:, None]
+    in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    hole = (in_rows[:, :, None] & in_columns[:, None, :])[:, None]
+    return images.masked_fill(hole, 0)

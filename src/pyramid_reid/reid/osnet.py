@@ -38,6 +38,15 @@ def build(name: str, num_classes: int, seed: int) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
+def open_layers(model: nn.Module, *, classifier_alone: bool) -> None:
+    """Set training mode: of all layers, or of the classifier alone while the others stay as is."""
+    model.train()
+    if classifier_alone:
+        torchreid.reid.utils.open_specified_layers(model, "classifier")
+    else:
+        torchreid.reid.utils.open_all_layers(model)
+
+
 def save(path: Path, model: nn.Module, name: str, height: int, width: int) -> None:
     """Write weights as safetensors, with what rebuilds the network in the metadata.
 

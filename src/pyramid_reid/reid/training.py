@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,16 +13,31 @@ from numpy.typing import NDArray
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from pyramid_reid.checkpoints import Checkpoints
 from pyramid_reid.crops import Pixels
+from pyramid_reid.distributed import add_up, own_part, sum_gradients
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Reid
 from pyramid_reid.progress import progress
-from pyramid_reid.reid import osnet
-from pyramid_reid.reid.augment import augment
-from pyramid_reid.reid.images import normalize, to_float
+from pyramid_reid.reid import batches, osnet, pretrained
+from pyramid_reid.reid.augment import Strength, augment, random_numbers
+from pyramid_reid.reid.batch_norm import share_statistics
+from pyramid_reid.reid.images import to_float
 from pyramid_reid.runtime import derive_seed
+
+COLUMNS = ["epoch", "loss", "accuracy", "lr"]
+
+DIVERGED = 5.0
+"""A loss of so many times that of guessing, the logarithm of the number of identities, will not
+come back: a network that learns is below it after the first epoch."""
+
+BF16 = ("cuda",)
+"""Types of devices that compute in bfloat16 where autocast does; weights stay float32."""
+
+Log = Callable[[int, Mapping[str, float]], None]
+"""Takes an epoch and its figures."""
 
 
 def train(
@@ -30,29 +47,39 @@ def train(
     seed: int,
     device: torch.device,
     checkpoints: Checkpoints,
+    start: Mapping[str, Tensor] | None = None,
+    log: Log = lambda *_: None,
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Train an OSNet for all epochs and return the last one; goes on from the last checkpoint.
 
     AMSGrad, linear warm-up, then a half cosine to zero. No epoch is selected: there is nothing
-    to select it on but the test identities.
+    to select it on but the test identities. Several processes share each batch, and train as one
+    process does, up to rounding.
 
     Args:
         images: (N, height, width, 3) uint8 of the training crops.
         pids: (N,) their identities.
         seed: of weights, order and augmentation.
+        start: weights to start from, all but the classifier's; None starts from random ones.
+        log: gets each epoch's loss, accuracy, lr and images_per_s; those behind a checkpoint
+            again, without their speed.
 
     Returns:
-        The network in evaluation mode, and the curve with columns epoch, loss, accuracy (percent
-        of the augmented training crops) and lr.
+        The network in evaluation mode, and the curve with columns `COLUMNS`: accuracy in percent
+        of the augmented training crops.
 
     Raises:
-        UserError: the loss is no longer a number.
+        UserError: the loss is no longer a number, or has diverged; or `start` does not fit.
     """
     classes, labels = np.unique(pids, return_inverse=True)
+    size = batches.batch_size(labels, params.batch_size, params.instances)
     weights_seed, batches_seed = (derive_seed(seed, name) for name in ("weights", "batches"))
-    model = osnet.build(params.model, len(classes), weights_seed).to(device).train()
+    model = osnet.build(params.model, len(classes), weights_seed)
+    if start is not None:
+        pretrained.apply(model, start)
+    model = share_statistics(model.to(device), device)
     optimizer = torch.optim.Adam(
-        model.parameters(), lr=params.lr, weight_decay=params.weight_decay, amsgrad=True
+        model.parameters(), lr=params.lr, weight_decay=params.weight_decay, amsgrad=True, fused=True
     )
     schedule = CosineLRScheduler(
         optimizer,
@@ -65,22 +92,44 @@ def train(
     curve: list[tuple[int, float, float, float]] = []
     if state := checkpoints.load():
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"])
         curve = state["curve"]
-    pixels, targets = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
-    bar = progress(range(len(curve) + 1, params.epochs + 1), params.model, "epochs")
-    for epoch in bar:
+        if "optimizer" in state:
+            optimizer.load_state_dict(state["optimizer"])
+            generator.set_state(state["generator"])
+        for point in curve:
+            log(point[0], dict(zip(COLUMNS[1:], point[1:], strict=True)))
+    saved, strength = len(curve), _strength(params)
+    targets = torch.from_numpy(labels).to(device)
+    bar: tqdm[None] = progress(
+        (),
+        params.model,
+        "crops",
+        total=params.epochs * len(labels),
+        initial=len(curve) * len(labels),
+    )
+    for epoch in range(len(curve) + 1, params.epochs + 1):
         schedule.step(epoch - 1)
         lr = float(optimizer.param_groups[0]["lr"])
-        loss, accuracy = _epoch(model, optimizer, pixels, targets, params, generator)
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} in epoch {epoch}, learning rate {lr:g}: lower reid.lr"
-            )
-        curve.append((epoch, loss, accuracy, lr))
-        bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{accuracy:.0f} %", refresh=False)
-        if epoch % params.checkpoint_every == 0 or epoch == params.epochs:
+        osnet.open_layers(model, classifier_alone=epoch <= params.fixed_epochs)
+        rows = batches.epoch(labels, size, params.instances, generator)
+        begun = time.perf_counter()
+        sums = torch.zeros(2, device=device)
+        for own, pixels in zip(rows, batches.read_ahead(images, rows, device), strict=True):
+            numbers = random_numbers(size, generator)[own_part(own)].to(device)
+            batch = augment(to_float(pixels), numbers, strength)
+            own_targets = targets[own[own_part(own)].to(device)]
+            sums += _step(model, optimizer, batch, own_targets, size, params.label_smoothing)
+            bar.update(size)
+        loss, right = (add_up(sums) / len(rows)).tolist()
+        speed = rows.numel() / (time.perf_counter() - begun)
+        _check(loss, len(classes), epoch, lr, saved, checkpoints)
+        curve.append((epoch, loss, 100 * right, lr))
+        log(epoch, dict(zip(COLUMNS[1:], curve[-1][1:], strict=True)) | {"images_per_s": speed})
+        bar.set_postfix(epoch=epoch, loss=f"{loss:.3f}", accuracy=f"{100 * right:.0f} %")
+        if epoch == params.epochs:
+            # without the optimiser's three times larger state: nothing goes on from here
+            checkpoints.save({"model": model.state_dict(), "curve": curve})
+        elif epoch % params.checkpoint_every == 0:
             checkpoints.save(
                 {
                     "model": model.state_dict(),
@@ -89,30 +138,57 @@ def train(
                     "curve": curve,
                 }
             )
-    return model.eval(), pd.DataFrame(curve, columns=["epoch", "loss", "accuracy", "lr"])
+            saved = epoch
+    bar.close()
+    return model.eval(), pd.DataFrame(curve, columns=COLUMNS)
 
 
-def _epoch(
+def _strength(params: Reid) -> Strength:
+    return Strength(params.erasing, params.color_jitter, params.mixed_resolution)
+
+
+def _step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    pixels: Tensor,
+    batch: Tensor,
     targets: Tensor,
-    params: Reid,
-    generator: torch.Generator,
-) -> tuple[float, float]:
-    """One pass over all crops in random order; returns mean loss and accuracy in percent."""
-    order = torch.randperm(len(targets), generator=generator).to(targets.device)
-    # a last batch that is not full would weigh its crops more; the next epoch draws others
-    size = min(params.batch_size, len(order))
-    batches = order[: len(order) // size * size].view(-1, size)
-    total, right = (torch.zeros((), device=targets.device) for _ in range(2))
-    for rows in batches:
-        batch = augment(to_float(pixels[rows]), params.erasing, params.color_jitter, generator)
-        logits = model(normalize(batch))
-        loss = F.cross_entropy(logits, targets[rows], label_smoothing=params.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += loss.detach()
-        right += (logits.argmax(1) == targets[rows]).sum()
-    return float(total) / len(batches), 100 * float(right) / batches.numel()
+    size: int,
+    label_smoothing: float,
+) -> Tensor:
+    """One step on this process's part of a batch of `size` crops.
+
+    Args:
+        batch: (B, 3, H, W), augmented.
+        targets: (B,) class of each.
+
+    Returns:
+        (2,): this part of the batch's mean loss, and of the share of crops recognised.
+    """
+    with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type in BF16):
+        logits = model(batch)
+    loss = F.cross_entropy(
+        logits.float(), targets, reduction="sum", label_smoothing=label_smoothing
+    ).div(size)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    sum_gradients(model.parameters())
+    optimizer.step()
+    return torch.stack([loss.detach(), (logits.argmax(1) == targets).sum() / size])
+
+
+def _check(
+    loss: float, classes: int, epoch: int, lr: float, saved: int, checkpoints: Checkpoints
+) -> None:
+    """Stop before a state that has diverged replaces the last good checkpoint."""
+    guessing = math.log(max(2, classes))
+    if math.isfinite(loss) and loss < DIVERGED * guessing:
+        return
+    kept = (
+        f"the last good checkpoint, of epoch {saved}, is {checkpoints.path}"
+        if saved
+        else "no checkpoint was written before"
+    )
+    raise UserError(
+        f"the loss is {loss:.4g} in epoch {epoch} at learning rate {lr:.4g}, where guessing gives"
+        f" {guessing:.2f}: lower reid.lr or lengthen reid.warmup_epochs ({kept})"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,23 +61,6 @@ def start_from(model: Reconstructor, path: Path) -> Match:
         )
     model.load_state_dict(found, strict=False)
     return Match(tuple(found), tuple(name for name in own if name not in found))
-
-
-def sha256(name: str) -> str | None:
-    """Hash of the checkpoint that `restoration.pretrained` names; None for none.
-
-    Raises:
-        UserError: the file is missing.
-    """
-    if name == "none":
-        return None
-    try:
-        with Path(name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"restoration.pretrained: {name} cannot be read ({error.strerror})"
-        ) from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:

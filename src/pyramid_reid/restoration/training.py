@@ -129,18 +129,18 @@ def train(
             _check(float(loss), done, params.lr)
             if is_main():
                 watch.look(averaged, done)
-                checkpoints.save(
-                    {
-                        "iteration": done,
-                        "model": model.state_dict(),
-                        "mean": mean.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "generator": generator.get_state(),
-                        "curve": curve,
-                        "recent": recent,
-                        "watched": watch.rows,
-                    }
-                )
+            checkpoints.save(
+                {
+                    "iteration": done,
+                    "model": model.state_dict(),
+                    "mean": mean.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "generator": generator.get_state(),
+                    "curve": curve,
+                    "recent": recent,
+                    "watched": watch.rows,
+                }
+            )
     return Trained(averaged.eval(), _loss_table(curve), watch.table())
 
 
