@@ -368,14 +368,14 @@ def test_bicubic_is_not_trained(params, tmp_path):
 
 def test_what_is_kept_is_a_running_mean_of_the_weights(params, tmp_path, monkeypatch):
     seen = []
-    average = training._average
+    average = training.running_mean
 
     def spy(means, weights, number):
         before = means[0].clone()
         average(means, weights, number)
         seen.append((before, weights[0].clone(), means[0].clone(), int(number)))
 
-    monkeypatch.setattr(training, "_average", spy)
+    monkeypatch.setattr(training, "running_mean", spy)
     trained = run(params, tmp_path)
     assert [number for *_, number in seen] == [1, 2, 3, 4, 5]  # the first is a copy
     for before, weight, after, number in seen:

@@ -93,7 +93,7 @@ def train(
             f" ({world_size()})"
         )
     sampler = PatchSampler(pairs, (params.patch_height, params.patch_width), params.scales)
-    mean = AveragedModel(model, multi_avg_fn=_average)
+    mean = AveragedModel(model, multi_avg_fn=running_mean)
     averaged = cast("Reconstructor", mean.module)
     optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, fused=True)
     generator = torch.Generator().manual_seed(patches_seed)
@@ -112,7 +112,7 @@ def train(
             group["lr"] = cosine(params.lr, iteration, params.iterations)
         low, targets = sampler.batch(params.batch_size, generator)
         optimizer.zero_grad()
-        loss = _backward(model, low, targets, params.head_weights, device)
+        loss = backward(model, low, targets, params.head_weights, device)
         sum_gradients(model.parameters())
         optimizer.step()
         mean.update_parameters(model)
@@ -144,7 +144,7 @@ def train(
     return Trained(averaged.eval(), _loss_table(curve), watch.table())
 
 
-def _backward(
+def backward(
     model: Reconstructor,
     low: Tensor,
     targets: Sequence[Tensor],
@@ -168,7 +168,7 @@ def _backward(
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-def _average(means: Tensors, weights: Tensors, number: Tensor | int) -> None:
+def running_mean(means: Tensors, weights: Tensors, number: Tensor | int) -> None:
     """Move the running means towards the weights.
 
     The first means are shorter, as TensorFlow's ExponentialMovingAverage has it: the weights that
