@@ -137,9 +137,9 @@ def in_batches(model: Reconstructor, images: Sequence[Pixels]) -> None:
 def generation(root: Path | None, *, quick: bool) -> None:
     """Crops per second of both ways."""
     for name in (DEMO,) if quick else SMALL:
-        images = crops(root, 16 if quick else 96 if name == "swinir_light" else 256)
+        images = crops(root, 16 if quick else 48 if name == "swinir_light" else 128)
         ours, theirs = network(name).eval(), plain(network(name)).eval()
-        repeats = 1 if quick else 3
+        repeats = 1 if quick else 2
         fast, slow = alternate(
             repeats,
             lambda ours=ours, images=images: in_batches(ours, images),
@@ -199,12 +199,6 @@ def training(root: Path | None, *, quick: bool) -> None:
             show(f"{name}.training", block / fast, "iterations/s")
             show(f"{name}.training_plain_loop", block / slow, "iterations/s")
             show(f"{name}.training_speedup", slow / fast, "x")
-
-
-def iter(
-    loader: DataLoader[tuple[Tensor, list[Tensor]]],
-) -> Iterator[tuple[Tensor, list[Tensor]]]:
-    yield from loader
 
 
 def _ours(model: Reconstructor, sampler: PatchSampler, block: int) -> Callable[[], None]:

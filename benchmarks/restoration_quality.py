@@ -175,8 +175,8 @@ def table(root: Path, names: list[str], *, quick: bool) -> None:
             model = fit(seen, judged[:1], params)
             minutes = (time.perf_counter() - start) / 60
             for scale, row in quality.summary(quality.compare(model, judged)).items():
-                psnr = f"**{row['psnr']:.2f}** | {row['psnr_bicubic']:.2f}"
-                ssim = f"**{row['ssim']:.4f}** | {row['ssim_bicubic']:.4f}"
+                psnr = f"{row['psnr']:.2f} | {row['psnr_bicubic']:.2f}"
+                ssim = f"{row['ssim']:.4f} | {row['ssim_bicubic']:.4f}"
                 what = f"{name} | `{extractor}` | {minutes:.1f} | ×{scale[1:]}"
                 print(f"| {what} | {psnr} | {ssim} |", flush=True)
 
