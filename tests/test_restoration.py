@@ -393,7 +393,8 @@ def test_a_head_that_weighs_nothing_learns_nothing(params, tmp_path):
 @pytest.mark.parametrize("extractor", ["swinir_light", "han_light"])
 def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path, monkeypatch, extractor):
     params = changed(params, extractor=extractor)
-    whole = run(params, tmp_path / "whole")
+    straight, again = Live(), Live()
+    whole = run(params, tmp_path / "whole", live=straight)
     batch, calls = pairs.PatchSampler.batch, []
 
     def killed(self, *arguments):
@@ -405,7 +406,8 @@ def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path, monkeypat
     monkeypatch.setattr(pairs.PatchSampler, "batch", killed)
     with pytest.raises(KeyboardInterrupt):
         run(params, tmp_path / "killed")
-    resumed = run(params, tmp_path / "killed")
+    resumed = run(params, tmp_path / "killed", live=again)
+    assert again.logged == straight.logged
     assert len(calls) == 4 + 4  # iterations 3 to 6 only
     assert weights(whole.model, tmp_path / "a") == weights(resumed.model, tmp_path / "b")
     assert whole.loss.equals(resumed.loss)

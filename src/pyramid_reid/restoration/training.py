@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -106,6 +106,7 @@ def train(
         generator.set_state(state["generator"])
         first, curve, recent = state["iteration"], state["curve"], state["recent"].to(device)
         watch.rows = state["watched"]
+        _log_again(live, curve, watch.rows)
     bar = progress(range(first, params.iterations), "reconstructor", "iterations")
     for iteration in bar:
         for group in optimizer.param_groups:
@@ -165,6 +166,18 @@ def backward(
     return loss.detach()
 
 
+def _log_again(
+    live: LiveCurves, curve: Sequence[tuple[int, float]], watched: Sequence[Mapping[str, float]]
+) -> None:
+    """Log what a checkpoint has behind it: live curves begin anew with each process."""
+    points: list[tuple[int, dict[str, float]]] = [(step, {"loss": loss}) for step, loss in curve]
+    for row in watched:
+        figures = {name: value for name, value in row.items() if name != "iteration"}
+        points.append((int(row["iteration"]), figures))
+    for step, figures in sorted(points, key=lambda point: point[0]):
+        live.log(step, figures)
+
+
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -191,7 +204,7 @@ class _Watch:
         training = model.training
         compared = quality.beside(quality.measure(model.eval(), self._pairs), self._bicubic)
         model.train(training)
-        row = {
+        row: dict[str, float] = {
             name.replace(figure, f"{figure}_{scale}"): value
             for scale, figures in quality.summary(compared).items()
             for name, value in figures.items()
