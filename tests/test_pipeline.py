@@ -225,8 +225,8 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
 
 def test_a_killed_restoration_training_goes_on_to_the_same_bytes(copy):
     path = copy / "params.yaml"
-    text = path.read_text().replace("iterations: 3", "iterations: 60")
-    path.write_text(text.replace("checkpoint_every: 100", "checkpoint_every: 1"))
+    text = path.read_text().replace("iterations: 3", "iterations: 30")
+    path.write_text(text.replace("checkpoint_every: 100", "checkpoint_every: 3"))
     stage = (sys.executable, "stages/train_reconstructor.py")
     states = copy / "data/checkpoints/reconstructor"
     started = subprocess.Popen(
