@@ -30,8 +30,16 @@ def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_
         ("simulate.ratios", 3, "simulate.ratios"),
         ("restoration.scales", [2, 4], "restoration.scales"),
         ("restoration.scales", [2, 4, 3], "restoration.scales must increase"),
-        ("restoration.dim", 30, "restoration.dim (30) must be a multiple"),
-        ("restoration.dim", None, "restoration.dim and restoration.num_heads: give both"),
+        (
+            "restoration.swinir_light",
+            {"depths": [2], "dim": 30, "num_heads": 4},
+            "restoration.swinir_light.dim (30) must be a multiple",
+        ),
+        ("restoration.swinir_light", {"dim": 30}, "restoration.swinir_light.depths is missing"),
+        ("restoration.han_light", {"groups": 1, "blocks": 1, "dim": 8}, "restoration.han_light"),
+        ("restoration.extractor", "edsr", "restoration.extractor"),
+        ("restoration.head_weights", [0.0, 0.0, 0.0], "at least one of restoration.head_weights"),
+        ("generation.batch_pixels", 0, "generation.batch_pixels"),
         ("data.identities", 10_000, "data.identities"),
         ("restoration.lr", "1e-3", "restoration.lr"),
         ("restoration.lr", float("nan"), "restoration.lr"),
@@ -102,6 +110,12 @@ def test_a_source_or_variant_that_the_set_cannot_have_is_named(tmp_path, raw_par
 def test_a_real_set_has_a_folder_or_an_address(tmp_path, raw_params, data):
     raw_params["data"] |= data
     assert load(write(tmp_path, raw_params)).data.name == data["name"]
+
+
+def test_bicubic_has_no_weights_to_start_from(tmp_path, raw_params):
+    raw_params["restoration"] |= {"extractor": "bicubic", "pretrained": "model.safetensors"}
+    with pytest.raises(UserError, match=r"restoration\.pretrained must be none"):
+        load(write(tmp_path, raw_params))
 
 
 def test_weights_that_are_all_zero_fuse_nothing(tmp_path, raw_params):

@@ -90,17 +90,43 @@ class Simulate(Section):
     mixed: bool | None
 
 
+class SwinSize(Section):
+    """How large a SwinIR is."""
+
+    depths: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
+    dim: PositiveInt
+    num_heads: PositiveInt
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> Self:
+        if self.dim % self.num_heads:
+            raise ValueError(
+                f"restoration.swinir_light.dim ({self.dim}) must be a multiple of"
+                f" restoration.swinir_light.num_heads ({self.num_heads})"
+            )
+        return self
+
+
+class HanSize(Section):
+    """How large a HAN is."""
+
+    groups: PositiveInt
+    blocks: PositiveInt
+    dim: Annotated[int, Field(ge=16)]
+
+
 class Restoration(Section):
     """The reconstructor: extractor E, pyramid heads RC, and their training."""
 
-    extractor: Literal["swinir", "swinir_light"]
-    depths: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] | None
-    dim: PositiveInt | None
-    num_heads: PositiveInt | None
+    extractor: Literal["swinir", "swinir_light", "han", "han_light", "bicubic"]
+    swinir_light: SwinSize | None
+    han_light: HanSize | None
     head_dim: PositiveInt
     scales: Annotated[
         tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False, min_length=3, max_length=3)
     ]
+    head_weights: Annotated[tuple[Weight, ...], Field(strict=False, min_length=3, max_length=3)]
+    pretrained: str
     iterations: PositiveInt
     batch_size: PositiveInt
     patch_height: PositiveInt
@@ -112,16 +138,24 @@ class Restoration(Section):
     def _scales_rise(self) -> Self:
         if not _increasing(self.scales):
             raise ValueError(f"restoration.scales must increase, got {list(self.scales)}")
-        if (self.dim is None) != (self.num_heads is None):
+        return self
+
+    @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if not any(self.head_weights):
+            raise ValueError("at least one of restoration.head_weights must be above 0")
+        if self.extractor == "bicubic" and self.pretrained != "none":
             raise ValueError(
-                "restoration.dim and restoration.num_heads: give both, or null for both"
-            )
-        if self.dim is not None and self.num_heads is not None and self.dim % self.num_heads:
-            raise ValueError(
-                f"restoration.dim ({self.dim}) must be a multiple of restoration.num_heads"
-                f" ({self.num_heads})"
+                "restoration.pretrained must be none for restoration.extractor: bicubic, which has"
+                " no weights"
             )
         return self
+
+
+class Generation(Section):
+    """How the pyramid is generated."""
+
+    batch_pixels: PositiveInt
 
 
 Side = Annotated[int, Field(ge=16)]
@@ -272,6 +306,7 @@ class Params(Section):
     data: Data
     simulate: Simulate
     restoration: Restoration
+    generation: Generation
     reid: Reid
     fusion: Fusion
     evaluation: Evaluation
