@@ -64,9 +64,13 @@ def fail(message: str, code: int) -> NoReturn:
     os._exit(code)  # to leave the others in order would mean to wait for them
 
 
-def image_folder(root: str | None) -> Path:
-    """The folder of the raw images: `data.root`, or where the synthetic set is drawn."""
-    return Path("data/raw/images") if root is None else Path(root)
+def image_folder(root: str | None, name: str) -> Path:
+    """The folder of a set's images: where it was drawn or extracted, fetched, or `data.root`."""
+    if name in {"synthetic", "cuhk03"}:
+        return Path("data/raw/images")
+    if root is None:
+        return Path("data/downloads") / name / "set"
+    return Path(root).parent if Path(root).is_file() else Path(root)
 
 
 def crops_of(branch: str) -> Path:

@@ -17,7 +17,7 @@ from pyramid_reid.progress import progress
 from pyramid_reid.reid import osnet
 from pyramid_reid.reid.features import BATCH, Extractor
 from pyramid_reid.reid.images import resized_in_parts
-from pyramid_reid.retrieval.distance import Floats, cosine_distances, normalize
+from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
 from pyramid_reid.runtime import start_torch
 
 BRANCH = sys.argv[1]
@@ -26,8 +26,6 @@ OUT = Path("data/distances") / BRANCH
 LABELS = ["pid", "camid", "ratio", "height", "width", "source"]
 ROLES = {"": ("query", "gallery"), "validation": ("val_query", "val_gallery")}
 """Roles of queries and gallery crops, by subfolder of a split."""
-CHUNK = 1024
-"""Rows of the distance matrix that are in memory at once."""
 
 
 def main(params: Params) -> str:
@@ -58,18 +56,9 @@ def main(params: Params) -> str:
                 labels = store.index.loc[rows, LABELS]
                 labels.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
             np.savez(folder / "features.npz", query=features["query"], gallery=features["gallery"])
-            write_distances(folder / "distmat.npy", features["query"], features["gallery"])
+            write_cosine_distances(folder / "distmat.npy", **features)
             said.append(" × ".join(f"{len(of)} {name} crops" for name, of in features.items()))
     return f"{said[0]} in {OUT}, {len(crops.splits(CROPS))} split(s)"
-
-
-def write_distances(path: Path, query: Floats, gallery: Floats) -> None:
-    """Write the query × gallery distances, `CHUNK` rows at a time, so that any number fits."""
-    distmat = np.lib.format.open_memmap(path, "w+", np.float32, (len(query), len(gallery)))
-    for start in range(0, len(query), CHUNK):
-        rows = slice(start, start + CHUNK)
-        distmat[rows] = cosine_distances(query[rows], gallery)
-    distmat.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the synthetic set, or record the folder of a real one, as a list of images with hashes."""
+"""Draw the synthetic set, fetch a public one, or take a folder; list its images with hashes."""
 
 from _stage import image_folder, run
 
@@ -7,23 +7,53 @@ from _stage import image_folder, run
 import shutil
 from pathlib import Path
 
-from pyramid_reid.datasets import DATASETS, raw, synthetic
-from pyramid_reid.params import Params
+import pandas as pd
 
-OUT = Path("data/raw")
+from pyramid_reid import fetch, raw_record
+from pyramid_reid.datasets import DATASETS, raw, synthetic
+from pyramid_reid.errors import UserError
+from pyramid_reid.params import Data, Params
+
+OUT, DOWNLOADS = Path("data/raw"), Path("data/downloads")
+
+
+def downloaded(data: Data) -> Path:
+    """Fetch and unpack a set, once; its folder. It is no out, so that no failure loses it."""
+    dataset, folder = DATASETS[data.name], DOWNLOADS / data.name
+    url = data.url or (dataset.source.url if dataset.source else None)
+    if url is None:
+        raise UserError(
+            f"data.name: {data.name} cannot be downloaded: {dataset.why_not} ({dataset.page}); give"
+            " its folder as data.root, or an address as data.url"
+        )
+    known_hash = dataset.source.known_hash if dataset.source and not data.url else None
+    if data.sha256 is not None:
+        known_hash = f"sha256:{data.sha256}"
+    archive = fetch.fetch(url, known_hash, folder, dataset.page)
+    fetch.install(archive, dataset.marks, folder / "set")
+    return folder / "set"
 
 
 def main(params: Params) -> str:
     """Write `images.csv`, a row per image; the images of a real set stay where they are."""
     data = params.data
+    dataset, folder = DATASETS[data.name], image_folder(data.root, data.name)
     shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    root = image_folder(data.root)
-    if data.root is None:
-        synthetic.write(root, params.seed, data.identities, data.images_per_camera)
-    images = raw.record(root, DATASETS[data.name].read(root))
-    images.to_csv(OUT / "images.csv", index=False, lineterminator="\n")
-    return f"{len(images)} images of {images.pid.nunique()} people in {root}, listed in {OUT}"
+    if data.name == "synthetic":
+        synthetic.write(folder, params.seed, data.identities, data.images_per_camera)
+        root = folder
+    else:
+        root = Path(data.root) if data.root else downloaded(data)
+    images = dataset.read(root, data.variant)
+    OUT.mkdir(parents=True, exist_ok=True)
+    if dataset.extract:
+        dataset.extract(root, data.variant, folder)
+    if dataset.test_sets:
+        rows = [(k, pid) for k, pids in enumerate(dataset.test_sets(root)) for pid in pids]
+        pd.DataFrame(rows, columns=["split", "pid"]).to_csv(OUT / raw_record.TEST_SETS, index=False)
+    table = raw.record(folder, images)
+    table.to_csv(OUT / raw_record.IMAGES, index=False, lineterminator="\n")
+    return f"{len(table)} images of {table.pid.nunique()} people in {folder}, listed in {OUT}"
 
 
 if __name__ == "__main__":

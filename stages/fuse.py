@@ -1,31 +1,53 @@
 """Fuse the branches' distances and report Rank-k, mAP and mINP. Imports no torch."""
 
-from _stage import run
+from _stage import crops_of, run
 
 # isort: split
 
-import json
 from pathlib import Path
 
-import pandas as pd
-
-from pyramid_reid import evaluation, figures
+from pyramid_reid import crops, evaluation, evaluation_figures, queries, ranked_lists
 from pyramid_reid.params import BRANCHES, Params
+from pyramid_reid.retrieval.rerank import Rerank
+from pyramid_reid.runtime import derive_seed
+from pyramid_reid.tables import write_csv, write_json
 
-METRICS, CMC = Path("metrics/fusion.json"), Path("plots/cmc")
+METRICS, UNCERTAINTY = Path("metrics/fusion.json"), Path("metrics/uncertainty.json")
+QUERIES = Path("data/evaluation/queries.csv")
+CMC, PLOTS = Path("plots/cmc"), Path("plots/evaluation")
 
 
 def main(params: Params) -> str:
-    """Write `metrics/fusion.json` and the CMC curves."""
+    """Write the figures, their uncertainty, what each query reached, and pictures."""
+    settings, weights = params.evaluation, params.fusion.weights
     folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
-    results = evaluation.evaluate_splits(folders, params.fusion.weights)
-    metrics = evaluation.report(results)
-    METRICS.parent.mkdir(exist_ok=True)
-    METRICS.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
-    curves: pd.DataFrame = evaluation.cmc_curves(results)
-    CMC.mkdir(parents=True, exist_ok=True)
-    curves.to_csv(CMC / "cmc.csv", index=False, lineterminator="\n", float_format="%.4f")
-    figures.cmc(CMC / "cmc.png", curves)
+    protocol = evaluation.Protocol(settings.rule, settings.draws, params.seed)
+    rerank = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
+    done = evaluation.evaluate_splits(folders, weights, protocol, rerank)
+    metrics = evaluation.report(done)
+    write_json(METRICS, metrics)
+
+    per_query = queries.table(done)
+    write_csv(QUERIES, per_query)
+    seed = derive_seed(params.seed, "uncertainty")
+    told = queries.uncertainty(per_query, settings.resamples, seed)
+    told["queries_without_match"] = sum(len(split.query) for split in done) - len(per_query)
+    write_json(UNCERTAINTY, told)
+    evaluation_figures.uncertainty(PLOTS / "uncertainty.png", metrics, told)
+
+    curves = evaluation.cmc_curves(done)
+    evaluation_figures.cmc(CMC / "cmc.png", curves)
+    write_csv(CMC / "cmc.csv", curves)
+    tables = queries.by_resolution(per_query)
+    evaluation_figures.resolution(PLOTS / "resolution.png", tables)
+    for figure, table in tables.items():
+        write_csv(PLOTS / f"resolution_{figure}.csv", table)
+
+    first = done[0]
+    store = crops.CropStore(crops_of("ori") / first.name)
+    in_split = {branch: folder / first.name for branch, folder in folders.items()}
+    lists = ranked_lists.lists(first, in_split, store, weights, settings.rule)
+    ranked_lists.draw(PLOTS / "ranked_lists.png", lists)
     fused = metrics["fused"]
     return f"fused Rank-1 {fused['rank1']:.1f} %, mAP {fused['mAP']:.1f} %; all in {METRICS}"
 

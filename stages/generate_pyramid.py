@@ -6,39 +6,37 @@ from _stage import crops_of, run
 # isort: split
 
 import shutil
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from pyramid_reid import crops, figures
 from pyramid_reid.checkpoints import digest
+from pyramid_reid.distributed import from_main, join
 from pyramid_reid.params import BRANCHES, Params
-from pyramid_reid.progress import progress
 from pyramid_reid.restoration import pyramid
-from pyramid_reid.restoration.inference import restore
+from pyramid_reid.restoration.generation import generate
 from pyramid_reid.restoration.quality import bicubic
-from pyramid_reid.runtime import start_torch
+from pyramid_reid.runtime import is_main, start_torch
 
 MODELS, SHEET = Path("data/models/reconstructor"), Path("plots/pyramid.png")
-FINISHED = Path("data/checkpoints/pyramid")
+STATES = Path("data/checkpoints/pyramid")
 PEOPLE_SHOWN = 3
 
 
-def restore_split(split: str, device: torch.device, out: Path) -> None:
-    """Write the crop stores of one split to `out`, all of them or none."""
+def restore_split(split: str, out: Path, batch_pixels: int, device: torch.device) -> None:
+    """Write the crop stores of one split to `out`, unless they are all there."""
+    if from_main(all((out / branch).exists() for branch in BRANCHES[1:])):
+        return
+    # none is there, or a run was killed while it moved them and DVC removed what had moved
+    partial = out.with_suffix(".partial")
+    if is_main():
+        shutil.rmtree(out, ignore_errors=True)
     model = pyramid.load(MODELS / split / "model.safetensors").to(device)
     store = crops.CropStore(crops_of("ori") / split)
-    images = restore(model, (store[row] for row in range(len(store))))
-    partial = out.with_name("partial")
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(crops.CropWriter(partial / branch)) for branch in BRANCHES[1:]
-        ]
-        for row, restored in enumerate(progress(images, split, "crops", total=len(store))):
-            for writer, image in zip(writers, restored, strict=True):
-                writer.add(store.meta(row), image)
-    partial.rename(out)
+    generate(model, store, [partial / branch for branch in BRANCHES[1:]], batch_pixels, split)
+    if is_main():
+        partial.rename(out)
 
 
 def contact_sheet(split: str, scales: tuple[int, ...]) -> None:
@@ -58,21 +56,20 @@ def contact_sheet(split: str, scales: tuple[int, ...]) -> None:
 
 def main(params: Params) -> str:
     """Write a crop store per branch and split, and the contact sheet."""
-    device = start_torch(params.device, params.threads)
-    settings = params.model_dump(include={"threads", "device"})
+    device = join(start_torch(params.device, params.threads))
+    settings = params.model_dump(include={"threads", "device", "generation"})
     finished = {}
     for split in crops.splits(crops_of("ori")):
         key = digest(settings, crops_of("ori") / split, MODELS / split)
-        finished[split] = FINISHED / split / key
-        if not all((finished[split] / branch).exists() for branch in BRANCHES[1:]):
-            # none is there, or a run was killed while it moved them and DVC removed what had moved
-            shutil.rmtree(finished[split], ignore_errors=True)
-            restore_split(split, device, finished[split])
+        finished[split] = STATES / split / key
+        restore_split(split, finished[split], params.generation.batch_pixels, device)
+    if not is_main():
+        return ""
     for split, folder in finished.items():
         for branch in BRANCHES[1:]:
             crops_of(branch).mkdir(parents=True, exist_ok=True)
             (folder / branch).rename(crops_of(branch) / split)
-    shutil.rmtree(FINISHED)
+    shutil.rmtree(STATES)
     first = next(iter(finished))
     scales = pyramid.load(MODELS / first / "model.safetensors").architecture.scales
     contact_sheet(first, scales)

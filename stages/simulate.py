@@ -9,34 +9,47 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import crops, dataset_card
-from pyramid_reid.datasets import DATASETS
-from pyramid_reid.datasets.raw import load_pixels
-from pyramid_reid.degrade import downsample
+from pyramid_reid import (
+    checks,
+    crops,
+    dataset_card,
+    protocol,
+    protocols,
+    raw_record,
+    simulation,
+)
+from pyramid_reid.errors import UserError
 from pyramid_reid.params import Params
-from pyramid_reid.progress import progress
-from pyramid_reid.protocol import assign
 
-RAW, OUT, CARD = Path("data/raw"), Path("data/crops"), Path("metrics/dataset.json")
+RAW, OUT = Path("data/raw"), Path("data/crops")
+CARD, PICTURE = Path("metrics/dataset.json"), Path("plots/dataset.png")
 
 
 def main(params: Params) -> str:
-    """Write a crop store per split, and the data card."""
-    dataset = DATASETS[params.data.name]
-    root = image_folder(params.data.root)
-    images = pd.read_csv(RAW / "images.csv", dtype={"path": str})
-    ratios = () if dataset.natural else params.simulate.ratios
-    cameras = dataset.query_camid, dataset.gallery_camid
-    cards = []
-    for split in range(params.data.splits):
-        assigned = assign(images, *cameras, ratios, params.seed, split)
-        with crops.CropWriter(OUT / f"split_{split}") as store:
-            for crop, sha256 in progress(assigned, f"split {split}", "crops"):
-                store.add(crop, downsample(load_pixels(root, crop.source, sha256), crop.ratio))
-        cards.append(dataset_card.describe(crops.CropStore(OUT / f"split_{split}")))
+    """Write a crop store per split, the hash of each split, and the data card."""
+    rules = protocols.resolve(params.data.name, params.data.splits, params.simulate)
+    root, raw = image_folder(params.data.root, params.data.name), raw_record.read_images(RAW)
+    drawn = params.reid.validation_identities, raw_record.read_test_sets(RAW)
+    problems, splits = checks.of_cameras(raw), list[pd.DataFrame]()
+    try:
+        for split in range(rules.splits):
+            splits.append(protocol.assign(raw, rules, params.seed, split, *drawn))
+            found = checks.of_split(splits[-1])
+            problems += [problem for problem in found if problem not in problems]
+    except UserError as error:
+        problems += [str(error), *simulation.unreadable(root, raw)]
+    else:
+        problems += simulation.pack(root, raw.path, splits, rules, params.seed, OUT)
+    checks.raise_all(f"{rules.name} in {root}", problems)
+    names = crops.splits(OUT)
+    hashes = pd.DataFrame({"split": names, "sha256": [protocol.digest(each) for each in splits]})
+    hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
+    cards = [dataset_card.describe(crops.CropStore(OUT / name)) for name in names]
+    card = dataset_card.mean(cards) | {"splits_sha256": protocol.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
-    CARD.write_text(json.dumps(dataset_card.mean(cards), indent=2, sort_keys=True) + "\n")
-    return f"{params.data.splits} split(s) of {len(assigned)} crops from {root} in {OUT}"
+    CARD.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+    dataset_card.picture(PICTURE, rules.name, crops.CropStore(OUT / names[0]).index)
+    return f"{rules.name}, {len(names)} split(s) of {len(splits[-1])} crops from {root} in {OUT}"
 
 
 if __name__ == "__main__":

@@ -12,44 +12,72 @@ import pandas as pd
 
 from pyramid_reid import crops, figures
 from pyramid_reid.checkpoints import Checkpoints, digest
+from pyramid_reid.distributed import join
+from pyramid_reid.live import LiveCurves
 from pyramid_reid.params import Params
-from pyramid_reid.restoration import pyramid, quality
-from pyramid_reid.restoration.pairs import high_resolution
-from pyramid_reid.restoration.training import train
-from pyramid_reid.runtime import derive_seed, start_torch
+from pyramid_reid.restoration import pairs, pictures, pyramid, quality
+from pyramid_reid.restoration.training import WATCHED, train
+from pyramid_reid.runtime import derive_seed, is_main, start_torch
 
 CROPS, OUT = Path("data/crops"), Path("data/models/reconstructor")
 METRICS, PLOTS = Path("metrics/reconstructor.json"), Path("plots/reconstructor")
+STATES, LIVE = Path("data/checkpoints/reconstructor"), Path("data/live/reconstructor")
+SHOWN = 4
 
 
-def main(params: Params) -> str:
-    """Write a network per split, PSNR and SSIM beside bicubic, and the loss curve."""
-    restoration, device = params.restoration, start_torch(params.device, params.threads)
-    settings = params.model_dump(include={"seed", "threads", "device", "restoration"})
-    curves, measured = [], []
-    for split in crops.splits(CROPS):
-        key = digest(settings, CROPS / split)
-        checkpoints = Checkpoints(Path("data/checkpoints/reconstructor") / split, key)
-        store = crops.CropStore(CROPS / split)
-        seen = high_resolution(store, restoration.scales, test=False)
-        unseen = high_resolution(store, restoration.scales, test=True)
-        seed = derive_seed(params.seed, "reconstructor", split)
-        model, curve = train(seen, restoration, seed, device, checkpoints)
-        pyramid.save(OUT / split / "model.safetensors", model)
-        curves.append(curve)
-        measured.append(quality.measure(model, unseen))
-    mean = pd.concat(curves).groupby("iteration", as_index=False).mean()
-    figures.training(PLOTS / "loss.png", mean, "iteration", "Reconstructor", figures.COLORS["h2"])
-    mean.to_csv(PLOTS / "loss.csv", index=False, lineterminator="\n", float_format="%.6f")
-    summary = quality.summary(pd.concat(measured))
+def report(compared: pd.DataFrame, loss: pd.DataFrame, watched: pd.DataFrame, people: str) -> str:
+    """Write metrics, tables and pictures; returns the figures in a line."""
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    tables = {"loss": loss, "watched": watched, "height": quality.by_height(compared)}
+    for name, table in tables.items():
+        text = table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
+        (PLOTS / f"{name}.csv").write_text(text, encoding="utf-8")
+    figures.training(PLOTS / "loss.png", loss, "iteration", "Reconstructor", figures.COLORS["h2"])
+    pictures.psnr_curve(PLOTS / "watched.png", watched, people)
+    pictures.psnr_by_height(PLOTS / "height.png", tables["height"])
+    summary = quality.summary(compared)
     figures.restoration(PLOTS / "psnr.png", summary)
     METRICS.parent.mkdir(exist_ok=True)
     METRICS.write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
-    gains = ", ".join(
+    return ", ".join(
         f"{name} {row['psnr']:.2f} dB (bicubic {row['psnr_bicubic']:.2f})"
         for name, row in summary.items()
     )
-    return f"{len(curves)} network(s) in {OUT}; on unseen people {gains}"
+
+
+def main(params: Params) -> str:
+    """Write a network per split, PSNR and SSIM beside bicubic, curves and pictures."""
+    restoration, device = params.restoration, join(start_torch(params.device, params.threads))
+    settings = params.model_dump(include={"seed", "threads", "device", "restoration"})
+    start = [] if restoration.pretrained == "none" else [Path(restoration.pretrained)]
+    trained, compared = [], []
+    for split in crops.splits(CROPS):
+        states = Checkpoints(STATES / split, digest(settings, CROPS / split, *start))
+        store = crops.CropStore(CROPS / split)
+        seen, validation, unseen = (
+            pairs.of_roles(store, roles, restoration.scales)
+            for roles in (pairs.TRAIN, pairs.VALIDATION, pairs.TEST)
+        )
+        test = quality.judged(unseen)
+        watched = quality.judged(validation or unseen, WATCHED)
+        seed = derive_seed(params.seed, "reconstructor", split)
+        live = LiveCurves(LIVE / split)
+        trained.append(train(seen, watched, restoration, seed, device, states, live))
+        if is_main():
+            pyramid.save(OUT / split / "model.safetensors", trained[-1].model)
+            compared.append(quality.compare(trained[-1].model, test))
+            if len(trained) == 1:
+                shown = quality.judged(unseen, SHOWN)
+                pictures.sheet(PLOTS / "sheet.png", trained[-1].model, shown)
+    if not is_main():
+        return ""
+    loss, curve = (
+        pd.concat(tables).groupby("iteration", as_index=False).mean()
+        for tables in ([each.loss for each in trained], [each.watched for each in trained])
+    )
+    people = "Validation people" if validation else "Test people: watched, nothing is chosen"
+    gains = report(pd.concat(compared), loss, curve, people)
+    return f"{len(trained)} network(s) in {OUT}; on unseen people {gains}"
 
 
 if __name__ == "__main__":

@@ -31,9 +31,8 @@ def raw_params():
 def params(raw_params):
     """The committed params with sections small enough to train in a second."""
     raw_params["restoration"] |= {
-        "depths": [1],
-        "dim": 8,
-        "num_heads": 2,
+        "swinir_light": {"depths": [1], "dim": 8, "num_heads": 2},
+        "han_light": {"groups": 1, "blocks": 1, "dim": 16},
         "head_dim": 4,
         "iterations": 6,
         "batch_size": 2,

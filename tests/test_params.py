@@ -30,8 +30,16 @@ def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_
         ("simulate.ratios", 3, "simulate.ratios"),
         ("restoration.scales", [2, 4], "restoration.scales"),
         ("restoration.scales", [2, 4, 3], "restoration.scales must increase"),
-        ("restoration.dim", 30, "restoration.dim (30) must be a multiple"),
-        ("restoration.dim", None, "restoration.dim and restoration.num_heads: give both"),
+        (
+            "restoration.swinir_light",
+            {"depths": [2], "dim": 30, "num_heads": 4},
+            "restoration.swinir_light.dim (30) must be a multiple",
+        ),
+        ("restoration.swinir_light", {"dim": 30}, "restoration.swinir_light.depths is missing"),
+        ("restoration.han_light", {"groups": 1, "blocks": 1, "dim": 8}, "restoration.han_light"),
+        ("restoration.extractor", "edsr", "restoration.extractor"),
+        ("restoration.head_weights", [0.0, 0.0, 0.0], "at least one of restoration.head_weights"),
+        ("generation.batch_pixels", 0, "generation.batch_pixels"),
         ("data.identities", 10_000, "data.identities"),
         ("restoration.lr", "1e-3", "restoration.lr"),
         ("restoration.lr", float("nan"), "restoration.lr"),
@@ -42,6 +50,10 @@ def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_
         ("reid.unknown", 1, "reid.unknown is not a known key"),
         ("fusion.w_h1", float("inf"), "fusion.w_h1"),
         ("fusion.w_h1", -0.1, "fusion.w_h1"),
+        ("evaluation.rule", "cuhk03", "evaluation.rule"),
+        ("evaluation.resamples", 10, "evaluation.resamples"),
+        ("evaluation.lambda_value", 1.5, "evaluation.lambda_value"),
+        ("sweep.step", 0.3, "sweep.step (0.3) must divide 1"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path, raw_params, key, value, named):
@@ -67,9 +79,42 @@ def test_text_that_was_meant_as_a_number_says_how_to_write_it(tmp_path, raw_para
         load(write(tmp_path, raw_params))
 
 
-def test_a_real_set_needs_its_folder(tmp_path, raw_params):
-    raw_params["data"]["name"] = "caviar4reid"
-    with pytest.raises(UserError, match=r"caviar4reid needs data\.root"):
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"name": "synthetic", "url": "http://a/b.zip"}, "data.url must be null"),
+        ({"name": "synthetic", "variant": "new"}, "data.variant of synthetic: new must be null"),
+        ({"name": "viper", "root": ""}, "data.root"),
+        ({"name": "viper", "root": "a", "url": "http://a/b.zip"}, "data.root and data.url"),
+        ({"name": "viper", "url": "ftp://a/b.zip"}, "data.url"),
+        ({"name": "viper", "sha256": "abc"}, "data.sha256"),
+        ({"name": "cuhk03", "variant": "new"}, "is none of detected_classic, labeled_classic"),
+    ],
+)
+def test_a_source_or_variant_that_the_set_cannot_have_is_named(tmp_path, raw_params, data, said):
+    raw_params["data"] |= data
+    with pytest.raises(UserError) as caught:
+        load(write(tmp_path, raw_params))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "viper"},
+        {"name": "viper", "root": "/a"},
+        {"name": "manifest", "url": "https://a/b.zip?c=d", "sha256": "0A" * 32},
+        {"name": "cuhk03", "root": "/a", "variant": "labeled_new"},
+    ],
+)
+def test_a_real_set_has_a_folder_or_an_address(tmp_path, raw_params, data):
+    raw_params["data"] |= data
+    assert load(write(tmp_path, raw_params)).data.name == data["name"]
+
+
+def test_bicubic_has_no_weights_to_start_from(tmp_path, raw_params):
+    raw_params["restoration"] |= {"extractor": "bicubic", "pretrained": "model.safetensors"}
+    with pytest.raises(UserError, match=r"restoration\.pretrained must be none"):
         load(write(tmp_path, raw_params))
 
 

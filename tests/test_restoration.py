@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -6,21 +7,35 @@ from safetensors.torch import load_file
 
 from pyramid_reid.checkpoints import Checkpoints
 from pyramid_reid.errors import UserError
-from pyramid_reid.params import Params
+from pyramid_reid.params import HanSize, Params, SwinSize
 from pyramid_reid.restoration import pairs, pyramid, quality, training
-from pyramid_reid.restoration.inference import restore
-from pyramid_reid.restoration.swinir import PUBLISHED, SwinIR
+from pyramid_reid.restoration.extractors import PUBLISHED, build
+from pyramid_reid.restoration.inference import plan, restore
 
-SMALL = pyramid.Architecture(depths=(2,), dim=8, num_heads=2, head_dim=4, scales=(2, 3, 4))
-SIZES = [(7, 5), (40, 13), (1, 1), (8, 8), (9, 16), (16, 9), (150, 12)]
+SIZE_OF = {
+    "swinir": SwinSize(depths=(2,), dim=8, num_heads=2),
+    "han": HanSize(groups=2, blocks=1, dim=16),
+    "bicubic": None,
+}
+ARCHITECTURES = {
+    name: pyramid.Architecture(size=size, head_dim=4, scales=(2, 3, 4))
+    for name, size in SIZE_OF.items()
+}
+SMALL = ARCHITECTURES["swinir"]
+SIZES = [(7, 5), (40, 13), (1, 1), (8, 8), (9, 16), (16, 9), (10, 15), (15, 10), (400, 30)]
+every_extractor = pytest.mark.parametrize("name", list(ARCHITECTURES))
+every_network = pytest.mark.parametrize("name", ["swinir", "han"])
 
 
-def trained_looking(seed=0):
-    """A network whose heads do something; fresh ones are bicubic by construction."""
-    model = pyramid.build(SMALL, seed)
+def trained_looking(name="swinir", seed=0):
+    """A network all of whose parts do something; fresh heads and attentions add nothing."""
+    model = pyramid.build(ARCHITECTURES[name], seed)
     generator = torch.Generator().manual_seed(seed)
     for head in model.heads:
         torch.nn.init.normal_(head.rgb.weight, std=0.3, generator=generator)
+    for part, value in model.named_parameters():
+        if part.endswith(("gamma", "conv_du.0.bias")):
+            torch.nn.init.constant_(value, 0.5)
     return model.eval()
 
 
@@ -33,22 +48,31 @@ def crops(seed=0):
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
 
 
+@every_extractor
 @pytest.mark.parametrize("size", SIZES)
-def test_any_size_is_restored_at_its_own_scales(size):
+def test_any_size_is_restored_at_its_own_scales(name, size):
     with torch.inference_mode():
-        images = trained_looking()(random(2, 3, *size))
+        images = trained_looking(name)(random(2, 3, *size))
     assert [tuple(image.shape) for image in images] == [
         (2, 3, size[0] * scale, size[1] * scale) for scale in (2, 3, 4)
     ]
+    assert all(image.isfinite().all() for image in images)
 
 
+@every_extractor
 @pytest.mark.parametrize("size", SIZES)
-def test_an_untrained_network_is_bicubic(size):
+def test_an_untrained_network_is_bicubic(name, size):
     x = random(1, 3, *size)
     with torch.inference_mode():
-        images = pyramid.build(SMALL, 0).eval()(x)
+        images = pyramid.build(ARCHITECTURES[name], 0).eval()(x)
     for image, scale in zip(images, SMALL.scales, strict=True):
-        torch.testing.assert_close(image, pyramid.upsample(x, scale), atol=1e-6, rtol=0)
+        torch.testing.assert_close(image, pyramid.upsample(x, scale), atol=0, rtol=0)
+
+
+def test_scales_are_any_that_increase():
+    architecture = SMALL.model_copy(update={"scales": (1, 5, 7)})
+    images = pyramid.build(architecture, 0)(random(1, 3, 6, 4))
+    assert [tuple(image.shape[2:]) for image in images] == [(6, 4), (30, 20), (42, 28)]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (8, 16), (17, 3)])
@@ -60,15 +84,89 @@ def test_padding_reaches_the_next_multiple_and_no_further(size):
     torch.testing.assert_close(padded[:, :, -1, : size[1]], x[:, :, -1])
 
 
-def test_a_crop_s_result_does_not_depend_on_its_batch():
-    model, images = trained_looking(), crops()
-    together = list(restore(model, images))
-    for crop, restored in zip(images, together, strict=True):
-        (alone,) = restore(model, [crop])
+@every_extractor
+def test_a_crop_s_result_does_not_depend_on_its_batch(name):
+    model, images = trained_looking(name), crops()
+    for crop, restored in zip(images, restore(model, images), strict=True):
+        with torch.inference_mode():  # alone and unpadded by anyone else
+            alone = [pairs.to_pixels(image)[0] for image in model(pairs.to_tensor(crop[None]))]
         for ours, theirs in zip(restored, alone, strict=True):
             assert ours.shape == theirs.shape
             # one grey level: rounding of the same number to either side
             assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+@every_network
+def test_what_a_batch_pads_changes_no_number(name):
+    model, crop = trained_looking(name), random(1, 3, 13, 10)
+    padded = pyramid.pad(crop, 8)
+    mask = None
+    if name == "han":
+        mask = torch.zeros(1, 1, 16, 16)
+        mask[:, :, :13, :10] = 1
+    with torch.inference_mode():
+        for alone, image, scale in zip(model(crop), model(padded, mask), (2, 3, 4), strict=True):
+            cut = image[:, :, : 13 * scale, : 10 * scale]
+            torch.testing.assert_close(cut, alone, atol=2e-5, rtol=0)
+
+
+def test_han_s_pooling_sees_what_is_padded_without_a_mask():
+    # that the mask is what keeps padding out: without it the same crop comes out differently
+    model, crop = trained_looking("han"), random(1, 3, 13, 10)
+    with torch.inference_mode():
+        alone, padded = model(crop)[0], model(pyramid.pad(crop, 8))[0]
+    assert (padded[:, :, :26, :20] - alone).abs().max() > 1e-3
+
+
+@every_network
+def test_gradients_reach_every_weight(name):
+    model = trained_looking(name).train()
+    sum(image.square().mean() for image in model(random(2, 3, 16, 8))).backward()
+    assert [part for part, value in model.named_parameters() if not value.grad.any()] == []
+
+
+def test_fused_attention_is_timm_s_attention():
+    extractor, x = trained_looking().extractor, random(3, 3, 24, 16)
+    with torch.inference_mode():
+        fused = extractor(x)
+    torch.testing.assert_close(fused, extractor(x), atol=1e-5, rtol=0)
+
+
+def test_channel_attention_by_hand():
+    # one channel is all that matters: squeeze to relu(mean), excite by sigmoid(2 relu(mean))
+    attention = build(SIZE_OF["han"]).body[0].body[0].body[3]
+    for value in attention.parameters():
+        torch.nn.init.zeros_(value)
+    attention.conv_du[0].weight.data[0, 0] = 1
+    attention.conv_du[2].weight.data[:, 0] = 2
+    x = torch.ones(1, 16, 2, 2)
+    x[0, 0] = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
+    mask = torch.tensor([[[[1.0, 1.0], [1.0, 0.0]]]])
+    gate = 1 / (1 + np.exp(-2 * 2.0))  # of the mean of 1, 2 and 3
+    torch.testing.assert_close(attention(x, mask)[0, 0], x[0, 0] * gate)
+
+
+def test_layer_attention_by_hand():
+    attention = build(SIZE_OF["han"]).la
+    torch.nn.init.constant_(attention.gamma, 0.5)
+    first, second = torch.full((1, 1, 1, 2), 1.0), torch.tensor([[[[0.0, 1.0]]]])
+    # correlations of (1, 1) and (0, 1): 2 and 1 in the first row, 1 and 1 in the second
+    near, far = np.exp([2, 1]) / np.exp([2, 1]).sum()
+    expected = [[1 + 0.5 * near, 1 + 0.5 * (near + far)], [0.25, 1 + 0.5]]
+    mixed = attention([first, second])
+    torch.testing.assert_close(mixed[0, :, 0], torch.tensor(expected, dtype=torch.float32))
+
+
+def test_batches_hold_every_crop_once_and_no_more_pixels_than_allowed():
+    rng = np.random.default_rng(0)
+    sizes = [(int(h), int(w)) for h, w in rng.integers(1, 60, (200, 2))]
+    batches = plan(sizes, 5000)
+    assert sorted(number for batch in batches for number in batch) == list(range(200))
+    for batch in batches:
+        (padded,) = {(-(-sizes[n][0] // 8) * 8, -(-sizes[n][1] // 8) * 8) for n in batch}
+        assert len(batch) * padded[0] * padded[1] <= 5000
+    assert len(batches) < 120
+    assert plan([(100, 100)], 10) == [[0]]
 
 
 def test_results_come_in_the_order_of_the_crops():
@@ -91,11 +189,32 @@ def test_windows_are_shifted_so_that_features_cross_their_borders():
     assert moved[9, 9] > 0  # but the neighbouring window is reached
 
 
-@pytest.mark.parametrize(("name", "millions"), [("swinir", 11.8), ("swinir_light", 0.89)])
-def test_published_sizes(name, millions):
-    # SwinIR's own x2 models with their up-sampler: 11.8 M and 0.878 M (Liang et al., tables 2, 3)
-    count = sum(p.numel() for p in SwinIR(*PUBLISHED[name]).parameters())
-    assert count / 1e6 == pytest.approx(millions, rel=0.04)
+def parameters(module):
+    return sum(value.numel() for value in module.parameters())
+
+
+def convolution(inputs, outputs):
+    return 9 * inputs * outputs + outputs
+
+
+@pytest.mark.parametrize(
+    ("name", "up_sampler", "published"),
+    [
+        # up-samplers of the publications, which their counts include: one convolution for the
+        # light SwinIR; to 64 channels, by 2 and to RGB for the classical one; twice by 2 for HAN
+        ("swinir_light", convolution(60, 3 * 2**2), 910_152),
+        ("swinir_light", convolution(60, 3 * 4**2), 929_628),
+        ("swinir", convolution(180, 64) + convolution(64, 256) + convolution(64, 3), 11_752_487),
+        ("han", 2 * convolution(64, 256) + convolution(64, 3), 16_071_745),
+    ],
+)
+def test_published_sizes(name, up_sampler, published):
+    assert parameters(build(PUBLISHED[name])) + up_sampler == published
+
+
+def test_han_light_is_as_large_as_swinir_light():
+    light, han = (parameters(build(PUBLISHED[name])) for name in ("swinir_light", "han_light"))
+    assert han == pytest.approx(light, rel=0.05)
 
 
 def test_weights_depend_on_the_seed_alone():
@@ -108,8 +227,9 @@ def test_weights_depend_on_the_seed_alone():
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_saved_network_restores_the_same(tmp_path):
-    model = trained_looking()
+@every_extractor
+def test_a_saved_network_restores_the_same(name, tmp_path):
+    model = trained_looking(name)
     pyramid.save(tmp_path / "model.safetensors", model)
     x = random(1, 3, 9, 7)
     with torch.inference_mode():
@@ -142,12 +262,19 @@ def test_a_pair_holds_the_crop_at_each_scale():
 
 
 def test_only_the_gallery_s_camera_is_high_resolution(store):
-    seen = pairs.high_resolution(store, (2, 3, 4), test=False)
+    seen = pairs.of_roles(store, pairs.TRAIN, (2, 3, 4))
     # the crops of camera 1 of people 1 and 2; neither camera 2 nor the down-sampled one
     assert [pair.targets[-1].shape[:2] for pair in seen] == [(20, 8), (24, 12)]
-    unseen = pairs.high_resolution(store, (2, 3, 4), test=True)
+    unseen = pairs.of_roles(store, pairs.TEST, (2, 3, 4))
     # of the two gallery crops one is of a single pixel; the query is down-sampled
     assert [pair.targets[-1].shape[:2] for pair in unseen] == [(20, 8)]
+    assert pairs.of_roles(store, pairs.VALIDATION, (2, 3, 4)) == []
+
+
+def test_a_pair_may_be_down_sampled_less_than_by_the_largest_scale():
+    pair = pairs.make_pair(np.zeros((25, 12, 3), np.uint8), (2, 3, 4), 2)
+    assert pair.low.shape == (12, 6, 3)
+    assert [target.shape for target in pair.targets] == [(24, 12, 3), (36, 18, 3), (48, 24, 3)]
 
 
 def test_patches_of_all_scales_show_the_same_place():
@@ -186,9 +313,28 @@ def small_pairs():
     return [pairs.make_pair(np.asarray(image.resize((16, 24))), (2, 3, 4)) for image in smooth]
 
 
-def run(params: Params, folder, key="key"):
+class Live:
+    """Keeps what is logged instead of writing it."""
+
+    def __init__(self):
+        self.logged = []
+
+    def log(self, step, figures):
+        self.logged += [(step, name, value) for name, value in figures.items()]
+
+
+def run(params: Params, folder, key="key", live=None):
     checkpoints = Checkpoints(folder, key)
-    return training.train(small_pairs(), params.restoration, 0, torch.device("cpu"), checkpoints)
+    held_out = small_pairs()[:1]
+    cpu = torch.device("cpu")
+    return training.train(
+        small_pairs(), held_out, params.restoration, 0, cpu, checkpoints, live or Live()
+    )
+
+
+def changed(params, **update):
+    restoration = params.restoration.model_copy(update=update)
+    return params.model_copy(update={"restoration": restoration})
 
 
 def weights(model, path):
@@ -196,17 +342,59 @@ def weights(model, path):
     return path.read_bytes()
 
 
-def test_training_lowers_the_loss_and_beats_bicubic_on_what_it_saw(params, tmp_path):
-    longer = params.restoration.model_copy(update={"iterations": 240, "lr": 5e-3})
-    model, curve = run(params.model_copy(update={"restoration": longer}), tmp_path)
-    assert curve.loss.iloc[-1] < 0.8 * curve.loss.iloc[0]
-    figures = quality.summary(quality.measure(model, small_pairs()))
+@pytest.mark.parametrize("extractor", ["swinir_light", "han_light"])
+def test_training_lowers_the_loss_and_beats_bicubic_on_what_it_saw(params, tmp_path, extractor):
+    longer = changed(params, extractor=extractor, iterations=120, lr=1e-2, checkpoint_every=60)
+    live = Live()
+    trained = run(longer, tmp_path, live=live)
+    assert trained.loss.loss.iloc[-1] < 0.8 * trained.loss.loss.iloc[0]
+    figures = quality.summary(quality.compare(trained.model, small_pairs()))
     for scale in ("x2", "x3", "x4"):
         assert figures[scale]["psnr"] > figures[scale]["psnr_bicubic"] + 0.5
+    watched = trained.watched
+    assert list(watched.iteration) == [60, 120]
+    assert (watched.psnr_x2 > watched.psnr_x2_bicubic).all()
+    assert watched.psnr_x2_bicubic.nunique() == 1
+    steps = [step for step, name, _ in live.logged if name == "psnr_x2"]
+    assert steps == [60, 120]
 
 
-def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path, monkeypatch):
-    whole, curve = run(params, tmp_path / "whole")
+def test_bicubic_is_not_trained(params, tmp_path):
+    trained = run(changed(params, extractor="bicubic"), tmp_path)
+    assert trained.loss.empty
+    assert (trained.watched.psnr_x4 == trained.watched.psnr_x4_bicubic).all()
+    assert not (tmp_path / "key").exists()
+
+
+def test_what_is_kept_is_a_running_mean_of_the_weights(params, tmp_path, monkeypatch):
+    seen = []
+    average = training.running_mean
+
+    def spy(means, weights, number):
+        before = means[0].clone()
+        average(means, weights, number)
+        seen.append((before, weights[0].clone(), means[0].clone(), int(number)))
+
+    monkeypatch.setattr(training, "running_mean", spy)
+    trained = run(params, tmp_path)
+    assert [number for *_, number in seen] == [1, 2, 3, 4, 5]  # the first is a copy
+    for before, weight, after, number in seen:
+        decay = (1 + number) / (10 + number)
+        torch.testing.assert_close(after, decay * before + (1 - decay) * weight)
+    kept = next(iter(trained.model.parameters()))
+    torch.testing.assert_close(kept, seen[-1][2])
+
+
+def test_a_head_that_weighs_nothing_learns_nothing(params, tmp_path):
+    model = run(changed(params, head_weights=(1.0, 0.0, 0.0)), tmp_path).model
+    assert [bool(head.rgb.weight.any()) for head in model.heads] == [True, False, False]
+
+
+@pytest.mark.parametrize("extractor", ["swinir_light", "han_light"])
+def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path, monkeypatch, extractor):
+    params = changed(params, extractor=extractor)
+    straight, again = Live(), Live()
+    whole = run(params, tmp_path / "whole", live=straight)
     batch, calls = pairs.PatchSampler.batch, []
 
     def killed(self, *arguments):
@@ -218,10 +406,12 @@ def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path, monkeypat
     monkeypatch.setattr(pairs.PatchSampler, "batch", killed)
     with pytest.raises(KeyboardInterrupt):
         run(params, tmp_path / "killed")
-    resumed, resumed_curve = run(params, tmp_path / "killed")
+    resumed = run(params, tmp_path / "killed", live=again)
+    assert again.logged == straight.logged
     assert len(calls) == 4 + 4  # iterations 3 to 6 only
-    assert weights(whole, tmp_path / "a") == weights(resumed, tmp_path / "b")
-    assert curve.equals(resumed_curve)
+    assert weights(whole.model, tmp_path / "a") == weights(resumed.model, tmp_path / "b")
+    assert whole.loss.equals(resumed.loss)
+    assert whole.watched.equals(resumed.watched)
 
 
 def test_a_checkpoint_of_another_key_is_never_resumed(params, tmp_path, monkeypatch):
@@ -236,9 +426,8 @@ def test_a_checkpoint_of_another_key_is_never_resumed(params, tmp_path, monkeypa
 
 
 def test_a_loss_that_is_no_number_stops_with_the_remedy(params, tmp_path):
-    wild = params.restoration.model_copy(update={"lr": 1e30})
     with pytest.raises(UserError, match=r"loss is nan .*lower restoration\.lr"):
-        run(params.model_copy(update={"restoration": wild}), tmp_path)
+        run(changed(params, lr=1e30), tmp_path)
 
 
 def test_psnr_by_hand():
@@ -247,7 +436,7 @@ def test_psnr_by_hand():
     pair = pairs.Pair(
         target + 10, (target, target.repeat(2, 0).repeat(2, 1), target.repeat(4, 0).repeat(4, 1))
     )
-    figures = quality.summary(quality.measure(model, [pair]))
+    figures = quality.summary(quality.compare(model, [pair]))
     # an error of 10 everywhere: 10 log10(255^2 / 100)
     assert figures["x2"]["psnr"] == pytest.approx(28.13, abs=0.01)
     assert figures["x2"]["psnr_bicubic"] == pytest.approx(28.13, abs=0.01)
@@ -256,14 +445,14 @@ def test_psnr_by_hand():
 def test_crops_too_small_to_be_judged_are_one_clear_error():
     pair = pairs.make_pair(np.zeros((6, 6, 3), np.uint8), (2, 3, 4))
     with pytest.raises(UserError, match="large enough to judge"):
-        quality.measure(pyramid.build(SMALL, 0), [pair])
+        quality.judged([pair])
 
 
 def test_an_exact_copy_has_a_finite_psnr():
     plain = np.full((8, 8, 3), 100, np.uint8)
     model = pyramid.build(SMALL, 0).eval()
     pair = pairs.Pair(plain, tuple(plain.repeat(s, 0).repeat(s, 1) for s in (2, 3, 4)))
-    assert quality.summary(quality.measure(model, [pair]))["x4"]["psnr"] == quality.BEST_PSNR
+    assert quality.summary(quality.compare(model, [pair]))["x4"]["psnr"] == quality.BEST_PSNR
 
 
 def test_model_files_hold_float_weights_and_their_architecture(tmp_path):
@@ -271,3 +460,24 @@ def test_model_files_hold_float_weights_and_their_architecture(tmp_path):
     pyramid.save(path, trained_looking())
     assert all(value.dtype == torch.float32 for value in load_file(path).values())
     assert pyramid.load(path).architecture == SMALL
+
+
+def test_judged_crops_are_spread_evenly():
+    made = [pairs.make_pair(np.zeros((16 + 4 * n, 16, 3), np.uint8), (2, 3, 4)) for n in range(10)]
+    heights = [pair.low.shape[0] for pair in quality.judged(made, 5)]
+    assert heights == [4, 6, 8, 10, 12]
+
+
+def test_psnr_by_height_is_the_mean_of_the_crops_of_a_height():
+    rows = [
+        (pair, height, scale, height + scale, 1.0)
+        for pair, height in enumerate([10, 10, 20, 40])
+        for scale in (2, 4)
+    ]
+    measured = pd.DataFrame(rows, columns=["pair", "height", "scale", "psnr", "psnr_bicubic"])
+    table = quality.by_height(measured, bins=2)
+    assert list(table.columns) == ["height", "crops", "x2", "x2_bicubic", "x4", "x4_bicubic"]
+    assert table.crops.sum() == 4
+    assert table.height.is_monotonic_increasing
+    np.testing.assert_allclose(table.x4 - table.height, 4)
+    assert list(quality.by_height(measured[:4]).crops) == [2]  # of one height: one bin

@@ -6,9 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pyramid_reid.retrieval.distance import cosine_distances, normalize
+from pyramid_reid.retrieval.distance import (
+    DistanceReader,
+    cosine_distances,
+    normalize,
+    write_cosine_distances,
+)
 from pyramid_reid.retrieval.fusion import fuse
-from pyramid_reid.retrieval.metrics import cmc, evaluate, match_ranks, summary
+from pyramid_reid.retrieval.metrics import Judge, cmc, evaluate, summaries, summary
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -24,9 +29,10 @@ def test_by_hand():
     # query 1 (person 2): 2 hit at once                          -> rank 1
     distmat = np.array([[0.2, 0.1, 0.3, 0.4], [0.9, 0.1, 0.8, 0.7]])
     results = evaluate(distmat, *arrays([1, 2], [2, 2], [1, 2, 3, 1], [1, 1, 1, 1]))
-    np.testing.assert_array_equal(results.first_rank, [2, 1])
-    np.testing.assert_allclose(results.average_precision, [(1 / 2 + 2 / 4) / 2, 1])
-    np.testing.assert_allclose(results.inverse_negative_penalty, [2 / 4, 1])
+    np.testing.assert_array_equal(results.query, [0, 1])
+    np.testing.assert_array_equal(results.first_rank, [[2, 1]])
+    np.testing.assert_allclose(results.average_precision, [[(1 / 2 + 2 / 4) / 2, 1]])
+    np.testing.assert_allclose(results.inverse_negative_penalty, [[2 / 4, 1]])
     figures = summary(results)
     assert figures["rank1"] == 50
     assert figures["rank5"] == 100
@@ -38,17 +44,29 @@ def test_by_hand():
 def test_the_query_s_own_camera_does_not_count():
     # the nearest crop shows the person, but from the query's own camera
     distmat = np.array([[0.0, 0.5, 0.6]])
-    results = evaluate(distmat, *arrays([1], [1], [1, 2, 1], [1, 2, 2]))
-    assert results.first_rank[0] == 2
+    labels = arrays([1], [1], [1, 2, 1], [1, 2, 2])
+    assert evaluate(distmat, *labels).first_rank[0, 0] == 2
+    assert evaluate(distmat, *labels, rule="all_shot").first_rank[0, 0] == 1
     # another person from the query's camera does count
     results = evaluate(distmat, *arrays([1], [1], [2, 3, 1], [1, 1, 2]))
-    assert results.first_rank[0] == 3
+    assert results.first_rank[0, 0] == 3
 
 
 def test_at_a_tie_the_other_person_comes_first():
-    np.testing.assert_array_equal(match_ranks(np.array([0.5]), np.array([0.5, 0.5, 0.9])), [3])
+    results = evaluate(np.array([[0.5, 0.5, 0.5, 0.9]]), *arrays([1], [1], [1, 2, 3, 4], [2] * 4))
+    assert results.first_rank[0, 0] == 3
     results = evaluate(np.zeros((1, 3)), *arrays([1], [1], [1, 2, 3], [2, 2, 2]))
-    assert results.first_rank[0] == 3
+    assert results.first_rank[0, 0] == 3
+
+
+def test_infinite_distances_rank_as_they_compare():
+    labels = arrays([1], [2], [1, 2, 1, 3], [1, 1, 2, 1])  # the third is of the own camera
+    for distances, rank in (
+        ([np.inf, 0.5, 0.1, np.inf], 3),
+        ([-np.inf, 0.5, 0.1, np.inf], 1),
+        ([0.5, -np.inf, np.inf, np.inf], 2),
+    ):
+        assert evaluate(np.array([distances]), *labels).first_rank[0, 0] == rank
 
 
 @st.composite
@@ -73,16 +91,39 @@ def problems(draw, ties=False):
     return distmat, query_pids, query_camids, gallery_pids, gallery_camids
 
 
-@given(problems())
+@given(problems(), st.booleans())
 @settings(max_examples=200)
-def test_without_ties_it_agrees_with_torchreid(problem):
+def test_without_ties_it_agrees_with_torchreid(problem, lose_some):
     distmat, query_pids, query_camids, gallery_pids, gallery_camids = problem
+    if lose_some:  # other queries of a person whom the gallery does not hold: left out by both
+        query_pids = np.concatenate([[99], query_pids, [98]])
+        query_camids = np.concatenate([[1], query_camids, [1]])
+        distmat = np.pad(distmat, ((1, 1), (0, 0)), mode="edge")
+    labels = query_pids, query_camids, gallery_pids, gallery_camids
+    junk = (query_pids[:, None] == gallery_pids) & (query_camids[:, None] == gallery_camids)
+    shortest = int((~junk).sum(axis=1).min())  # theirs fails beyond the shortest row
     theirs, their_map = eval_market1501(
-        distmat, query_pids, gallery_pids, query_camids, gallery_camids, 1
+        distmat, query_pids, gallery_pids, query_camids, gallery_camids, shortest
     )
-    ours = evaluate(*problem)
-    assert summary(ours)["rank1"] == pytest.approx(100 * theirs[0])
-    assert summary(ours)["mAP"] == pytest.approx(100 * their_map)
+    ours = evaluate(distmat, *labels)
+    # theirs is float32
+    np.testing.assert_allclose(cmc(ours.first_rank, len(theirs)), theirs, rtol=1e-6)
+    assert summary(ours)["mAP"] == pytest.approx(100 * their_map, rel=1e-12)
+
+
+def test_all_shot_agrees_with_torchreid_where_cameras_differ():
+    rng = np.random.default_rng(0)
+    distmat, gallery_pids = rng.random((5, 40), np.float32), np.arange(40) % 5
+    cameras = np.ones(5, int), rng.integers(2, 6, 40)
+    theirs, their_map = eval_market1501(distmat, np.arange(5), gallery_pids, *cameras, 20)
+    ours = evaluate(distmat, np.arange(5), np.ones(5), gallery_pids, np.ones(40), rule="all_shot")
+    np.testing.assert_allclose(cmc(ours.first_rank, 20), theirs, rtol=1e-6)
+    assert summary(ours)["mAP"] == pytest.approx(100 * their_map, rel=1e-12)
+
+
+def same(ours, theirs):
+    for name in ("query", "first_rank", "average_precision", "inverse_negative_penalty"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), name)
 
 
 @given(problems(ties=True), st.randoms(use_true_random=False))
@@ -93,43 +134,104 @@ def test_the_order_of_the_gallery_changes_nothing(problem, random):
     shuffled = evaluate(
         distmat[:, order], query_pids, query_camids, gallery_pids[order], gallery_camids[order]
     )
-    for ours, theirs in zip(
-        *[
-            (r.first_rank, r.average_precision, r.inverse_negative_penalty)
-            for r in (evaluate(*problem), shuffled)
-        ],
-        strict=True,
-    ):
-        np.testing.assert_array_equal(ours, theirs)
+    same(evaluate(*problem), shuffled)
+
+
+@given(problems(ties=True), st.integers(1, 4))
+def test_rows_may_come_in_any_runs(problem, rows):
+    distmat, *labels = problem
+    for rule in ("market1501", "all_shot", "single_shot"):
+        judge = Judge(*labels, rule, draws=2, seed=3)
+        for start in range(0, len(distmat), rows):
+            judge.judge(start, distmat[start : start + rows].copy())
+        same(judge.results, evaluate(*problem, rule, draws=2, seed=3))
+
+
+@given(problems(ties=True), st.sampled_from(["market1501", "all_shot", "single_shot"]))
+def test_figures_stay_in_their_ranges(problem, rule):
+    results = evaluate(*problem, rule, draws=3)
+    assert results.first_rank.min() >= 1
+    assert results.first_rank.max() <= len(problem[3])
+    for shares in (results.average_precision, results.inverse_negative_penalty):
+        assert 0 < shares.min() <= shares.max() <= 1
+    curve = cmc(results.first_rank, 20)  # the gallery is smaller: the last share is repeated
+    assert np.all(np.diff(curve) >= 0)
+    assert curve[-1] == 1
 
 
 @given(problems(ties=True))
-def test_figures_stay_in_their_ranges(problem):
-    results = evaluate(*problem)
-    assert results.first_rank.min() >= 1
-    for shares in (results.average_precision, results.inverse_negative_penalty):
-        assert 0 < shares.min() <= shares.max() <= 1
-    curve = cmc(results.first_rank, 20)
-    assert np.all(np.diff(curve) >= 0)
+def test_the_distances_are_left_as_they_are(problem):
+    before = problem[0].copy()
+    evaluate(*problem)
+    np.testing.assert_array_equal(problem[0], before)
 
 
-def test_queries_without_a_true_match_are_named():
-    with pytest.raises(ValueError, match=r"query 1 \(pid 7, camid 2\)") as caught:
-        evaluate(np.zeros((3, 2)), *arrays([1, 7, 2], [2, 2, 1], [1, 2], [1, 1]))
-    assert "query 2 (pid 2, camid 1)" in str(caught.value)
-    assert "query 0" not in str(caught.value)
+@given(problems(), st.integers(0, 99))
+def test_single_shot_agrees_with_torchreid_on_each_drawn_gallery(problem, seed):
+    """Draw galleries by hand until one gives these ranks: it must hold one image per person."""
+    distmat, query_pids, query_camids, gallery_pids, gallery_camids = problem
+    results = evaluate(*problem, rule="single_shot", draws=4, seed=seed)
+    same(results, evaluate(*problem, rule="single_shot", draws=4, seed=seed))
+    people = np.unique(gallery_pids)
+    for row, (pid, camid) in enumerate(zip(query_pids, query_camids, strict=True)):
+        others = [distmat[row, gallery_pids == other] for other in people if other != pid]
+        own = distmat[row, (gallery_pids == pid) & (gallery_camids != camid)]
+        best = 1 + sum(min(own) > max(images) for images in others)
+        worst = 1 + sum(max(own) > min(images) for images in others)
+        for rank in results.first_rank[:, row]:
+            assert best <= rank <= worst
+    np.testing.assert_array_equal(results.average_precision, 1 / results.first_rank)
 
 
-def test_nan_is_named():
+def test_single_shot_by_hand():
+    # person 1's two images are at 0.1 and 0.9, person 2's one at 0.5: rank 1 or 2, evenly drawn
+    labels = arrays([1], [1], [1, 1, 2], [2, 2, 2])
+    results = evaluate(np.array([[0.1, 0.9, 0.5]]), *labels, rule="single_shot", draws=400)
+    assert summaries(results)["rank1"].shape == (400,)
+    assert set(np.unique(results.first_rank)) == {1, 2}
+    assert 40 < summary(results)["rank1"] < 60
+    # the own camera's image gives way to the other one
+    labels = arrays([1], [1], [1, 1, 2], [1, 2, 2])
+    results = evaluate(np.array([[0.1, 0.9, 0.5]]), *labels, rule="single_shot", draws=20)
+    assert np.all(results.first_rank == 2)
+
+
+def test_single_shot_draws_one_gallery_for_all_queries():
+    # both queries see the same two images of person 1: their ranks must agree in every draw
+    labels = arrays([1, 1], [1, 1], [1, 1, 2], [2, 2, 2])
+    results = evaluate(np.array([[0.1, 0.9, 0.5]] * 2), *labels, rule="single_shot", draws=50)
+    np.testing.assert_array_equal(results.first_rank[:, 0], results.first_rank[:, 1])
+
+
+def test_queries_without_a_true_match_are_left_out_and_an_empty_evaluation_is_refused():
+    labels = arrays([1, 7, 2], [2, 2, 1], [1, 2], [1, 1])
+    for rule in ("market1501", "single_shot"):
+        assert evaluate(np.zeros((3, 2)), *labels, rule).query.tolist() == [0]
+    assert evaluate(np.zeros((3, 2)), *labels, "all_shot").query.tolist() == [0, 2]
+    lost = [values[1:] if len(values) == 3 else values for values in labels]
+    with pytest.raises(ValueError, match=r"query 0 \(pid 7, camid 2\), query 1 \(pid 2, camid 1\)"):
+        evaluate(np.zeros((2, 2)), *lost)
+    with pytest.raises(ValueError, match="no image of any of these people"):
+        evaluate(np.zeros((3, 0)), *labels[:2], *arrays([], []))
+
+
+@pytest.mark.parametrize("rule", ["market1501", "single_shot"])
+@pytest.mark.parametrize("place", range(3))
+def test_nan_is_named(rule, place):
+    distances = np.array([[0.3, 0.5, 1]])
+    distances[0, place] = np.nan
     with pytest.raises(ValueError, match=r"query 0 \(pid 1, camid 2\) has a distance that is NaN"):
-        evaluate(np.array([[np.nan, 1]]), *arrays([1], [2], [1, 2], [1, 1]))
+        evaluate(distances, *arrays([1], [2], [1, 2, 1], [1, 1, 2]), rule)
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (1, 3), (2, 2)])
 def test_sizes_must_fit(shape):
-    labels = arrays([1] * (1 if shape[0] else 0), [2] * (1 if shape[0] else 0), [1, 2], [1, 1])
-    with pytest.raises(ValueError, match="distmat is"):
+    number = 1 if shape[0] else 0
+    labels = arrays([1] * number, [2] * number, [1, 2], [1, 1])
+    with pytest.raises(ValueError, match=r"distmat is|there is no query"):
         evaluate(np.zeros(shape), *labels)
+    with pytest.raises(ValueError, match="distances are"):
+        Judge(*arrays([1], [2], [1, 2], [1, 1])).judge(0, np.zeros((1, 3)))
 
 
 def test_cosine_distances_by_hand():
@@ -160,3 +262,50 @@ def test_fusion_needs_a_weight_for_each_branch_and_equal_shapes():
         fuse(distmats, {"ori": 1.0})
     with pytest.raises(ValueError, match="shapes differ"):
         fuse(distmats, {"ori": 1.0, "h1": 1.0})
+
+
+def test_a_branch_without_weight_takes_no_part():
+    distmats = {"ori": np.float32([[np.inf, np.nan]]), "h1": np.float32([[3, 5]])}
+    np.testing.assert_array_equal(fuse(distmats, {"ori": 0.0, "h1": 2.0}), [[6, 10]])
+
+
+@pytest.mark.parametrize("sizes", [(5, 7), (1, 1), (4, 0)])
+def test_distance_files_hold_what_is_computed_at_once(tmp_path, monkeypatch, sizes):
+    monkeypatch.setattr("pyramid_reid.retrieval.distance.WRITE_BYTES", 2 * 4 * 7)
+    rng = np.random.default_rng(0)
+    query, gallery = (rng.normal(size=(size, 16)).astype(np.float32) for size in sizes)
+    path = tmp_path / "distmat.npy"
+    assert write_cosine_distances(path, query, gallery) == sizes
+    np.testing.assert_allclose(np.load(path), cosine_distances(query, gallery), atol=1e-5)
+    with DistanceReader(path) as reader:
+        assert reader.shape == sizes
+        runs = [run.copy() for run in reader.runs(3)]
+    assert [len(run) for run in runs] == (
+        [3, 2] if sizes[0] == 5 else [sizes[0]] if sizes[0] < 4 else [3, 1]
+    )
+    np.testing.assert_array_equal(np.concatenate(runs), np.load(path))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 2)), "holds float64"),
+        (np.zeros(3, np.float32), "not rows of float32"),
+        (np.zeros((3, 2), np.float32).T, "not rows of float32"),
+    ],
+)
+def test_other_files_are_no_distances(tmp_path, array, message):
+    np.save(tmp_path / "d.npy", array)
+    with pytest.raises(ValueError, match=message):
+        DistanceReader(tmp_path / "d.npy")
+
+
+def test_a_file_that_is_cut_short_is_refused(tmp_path):
+    path = tmp_path / "d.npy"
+    np.save(path, np.zeros((3, 2), np.float32))
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match="bytes"):
+        DistanceReader(path)
+    path.write_text("nothing of the kind")
+    with pytest.raises(ValueError, match="magic"):
+        DistanceReader(path)

@@ -18,18 +18,24 @@ from numpy.typing import NDArray
 from pyramid_reid.errors import UserError
 
 Pixels = NDArray[np.uint8]
-ROLES = ("train", "query", "gallery")
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A crop's row in the index, without its place and size."""
+    """A crop's row in the index, without its place and size.
+
+    Attributes:
+        role: train, query or gallery; val_query or val_gallery: of identities that are held out
+            of all training, to choose on honestly.
+        ratio: 1 as the camera gave it; r where it was down-sampled by r.
+        source: path of the image inside the raw set.
+    """
 
     pid: int
     camid: int
-    role: str  # train, query or gallery
-    ratio: int  # 1: as the camera gave it; r: down-sampled by r
-    source: str  # path of the image inside the raw set
+    role: str
+    ratio: int
+    source: str
 
 
 COLUMNS = ["offset", "height", "width", *(field.name for field in fields(Crop))]

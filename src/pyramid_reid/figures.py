@@ -20,12 +20,16 @@ COLORS = {
     "h1": "#56B4E9",
     "h2": "#009E73",
     "h3": "#CC79A7",
+    "reranked": "#0072B2",
 }
 DPI = 120
 
 
-def _plot(height: float, xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, height), layout="constrained")
+def plot(height: float, xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
+    """Empty axes in the style of all pictures; height in inches."""
+    figure = Figure(figsize=(6.4, height))
+    # fixed margins: to lay them out by what is drawn takes as long as drawing
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.55 / height, top=1 - 0.35 / height)
     axes = figure.add_subplot()
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, loc="left", fontsize="medium")
@@ -34,41 +38,24 @@ def _plot(height: float, xlabel: str, ylabel: str, title: str) -> tuple[Figure, 
     return figure, axes
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture whose bytes are the same in every run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # no version of matplotlib in the file: its bytes say what it shows
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
 
 
-def cmc(path: Path, curves: pd.DataFrame) -> None:
-    """Draw CMC curves: columns rank and one per branch, in percent."""
-    figure, axes = _plot(4.2, "rank k", "queries matched within k (%)", "Cumulative matching")
-    for name in curves.columns.drop("rank"):
-        axes.plot(
-            curves["rank"],
-            curves[name],
-            color=COLORS[name],
-            label=f"{name} (Rank-1 {curves[name].iloc[0]:.1f} %)",
-            linewidth=2.5 if name == "fused" else 1.5,
-        )
-    axes.set_xlim(1, curves["rank"].max())
-    axes.set_ylim(0, 101)
-    axes.set_xticks([1, *range(5, int(curves["rank"].max()) + 1, 5)])
-    axes.legend(loc="lower right", frameon=False)
-    _save(figure, path)
-
-
 def training(path: Path, curve: pd.DataFrame, x: str, title: str, color: str) -> None:
     """Draw a training's loss against column `x`."""
-    figure, axes = _plot(3.2, x, "training loss", title)
+    figure, axes = plot(3.2, x, "training loss", title)
     axes.plot(curve[x], curve["loss"], color=color)
     axes.set_ylim(bottom=0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def restoration(path: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
     """Draw PSNR per scale of the reconstructor beside bicubic up-sampling."""
-    figure, axes = _plot(3.2, "PSNR (dB), higher is better", "", "Unseen people")
+    figure, axes = plot(3.2, "PSNR (dB), higher is better", "", "Unseen people")
     names = list(figures)
     places = np.arange(len(names))
     bars = (
@@ -84,7 +71,7 @@ def restoration(path: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def contact_sheet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Pixels]]) -> None:
@@ -105,7 +92,7 @@ def contact_sheet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Pi
             axes.spines[:].set_visible(False)
     for axes, title in zip(grid[0], columns, strict=True):
         axes.set_title(title, fontsize="medium")
-    _save(figure, path)
+    save(figure, path)
 
 
 mpl.rcdefaults()  # pictures are hashed outputs: no user's own style may enter

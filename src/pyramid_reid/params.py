@@ -14,6 +14,11 @@ from pyramid_reid.errors import UserError
 BRANCHES = ("ori", "h1", "h2", "h3")
 """The resolutions that are recognised: the crop as it is, and the three restored images."""
 
+VARIANTS = {
+    "cuhk03": ("detected_classic", "labeled_classic", "detected_new", "labeled_new"),
+}
+"""Of the sets that have several; the first is the default."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -33,41 +38,95 @@ def _increasing(values: tuple[int, ...]) -> bool:
 class Data(Section):
     """Which set is read, and how often its identities are split."""
 
-    name: Literal["synthetic", "caviar4reid"]
-    root: str | None
-    splits: PositiveInt
+    name: Literal[
+        "synthetic",
+        "caviar4reid",
+        "viper",
+        "prid2011",
+        "grid",
+        "market1501",
+        "cuhk03",
+        "dukemtmc_reid",
+        "msmt17",
+        "mta_reid",
+        "manifest",
+    ]
+    root: Annotated[str, Field(min_length=1)] | None
+    variant: str | None
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
+    splits: PositiveInt | None
     identities: Annotated[int, Field(ge=4, le=9999)]
     images_per_camera: PositiveInt
 
     @model_validator(mode="after")
-    def _root_belongs_to_a_real_set(self) -> Self:
-        if self.name == "synthetic" and self.root is not None:
-            raise ValueError("data.root must be null for data.name: synthetic, which is drawn")
-        if self.name != "synthetic" and self.root is None:
+    def _source_belongs_to_a_real_set(self) -> Self:
+        given = [name for name in ("root", "url", "sha256") if getattr(self, name) is not None]
+        if self.name == "synthetic" and given:
             raise ValueError(
-                f"data.name: {self.name} needs data.root, the folder that holds the set as its"
-                " authors publish it"
+                f"data.{given[0]} must be null for data.name: synthetic, which is drawn"
             )
+        if self.root is not None and self.url is not None:
+            raise ValueError("data.root and data.url: give one, and null for the other")
+        return self
+
+    @model_validator(mode="after")
+    def _variant_is_one_of_the_set(self) -> Self:
+        variants = VARIANTS.get(self.name, ())
+        if self.variant is not None and self.variant not in variants:
+            known = f"is none of {', '.join(variants)}" if variants else "must be null: it has none"
+            raise ValueError(f"data.variant of {self.name}: {self.variant} {known}")
         return self
 
 
 class Simulate(Section):
-    """The simulated low resolution."""
+    """What differs from the set's own protocol (`protocols.Protocol`); None keeps its value."""
 
-    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)]
+    low_camera: int | Literal["random"] | None
+    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None
+    ratio_per: Literal["image", "identity"] | None
+    interpolation: Literal["bicubic", "bilinear", "lanczos"] | None
+    degradation: Literal["downsample", "camera"] | None
+    mixed: bool | None
+
+
+class SwinSize(Section):
+    """How large a SwinIR is."""
+
+    depths: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
+    dim: PositiveInt
+    num_heads: PositiveInt
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> Self:
+        if self.dim % self.num_heads:
+            raise ValueError(
+                f"restoration.swinir_light.dim ({self.dim}) must be a multiple of"
+                f" restoration.swinir_light.num_heads ({self.num_heads})"
+            )
+        return self
+
+
+class HanSize(Section):
+    """How large a HAN is."""
+
+    groups: PositiveInt
+    blocks: PositiveInt
+    dim: Annotated[int, Field(ge=16)]
 
 
 class Restoration(Section):
     """The reconstructor: extractor E, pyramid heads RC, and their training."""
 
-    extractor: Literal["swinir", "swinir_light"]
-    depths: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)] | None
-    dim: PositiveInt | None
-    num_heads: PositiveInt | None
+    extractor: Literal["swinir", "swinir_light", "han", "han_light", "bicubic"]
+    swinir_light: SwinSize | None
+    han_light: HanSize | None
     head_dim: PositiveInt
     scales: Annotated[
         tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False, min_length=3, max_length=3)
     ]
+    head_weights: Annotated[tuple[Weight, ...], Field(strict=False, min_length=3, max_length=3)]
+    pretrained: str
     iterations: PositiveInt
     batch_size: PositiveInt
     patch_height: PositiveInt
@@ -79,16 +138,24 @@ class Restoration(Section):
     def _scales_rise(self) -> Self:
         if not _increasing(self.scales):
             raise ValueError(f"restoration.scales must increase, got {list(self.scales)}")
-        if (self.dim is None) != (self.num_heads is None):
+        return self
+
+    @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if not any(self.head_weights):
+            raise ValueError("at least one of restoration.head_weights must be above 0")
+        if self.extractor == "bicubic" and self.pretrained != "none":
             raise ValueError(
-                "restoration.dim and restoration.num_heads: give both, or null for both"
-            )
-        if self.dim is not None and self.num_heads is not None and self.dim % self.num_heads:
-            raise ValueError(
-                f"restoration.dim ({self.dim}) must be a multiple of restoration.num_heads"
-                f" ({self.num_heads})"
+                "restoration.pretrained must be none for restoration.extractor: bicubic, which has"
+                " no weights"
             )
         return self
+
+
+class Generation(Section):
+    """How the pyramid is generated."""
+
+    batch_pixels: PositiveInt
 
 
 Side = Annotated[int, Field(ge=16)]
@@ -134,6 +201,7 @@ class Reid(Section):
     mixed_resolution: Annotated[float, Field(ge=0, le=1)]
     memory: PositiveFloat
     checkpoint_every: PositiveInt
+    validation_identities: Annotated[int, Field(ge=0)]
 
     def of_branch(self, branch: str) -> Self:
         """What counts for one branch: its input size, and mixed resolution for `ori` alone."""
@@ -204,6 +272,30 @@ class Fusion(Section):
         return self
 
 
+class Evaluation(Section):
+    """How rankings are judged, and what is told of their uncertainty."""
+
+    rule: Literal["market1501", "all_shot", "single_shot"]
+    draws: PositiveInt
+    resamples: Annotated[int, Field(ge=100)]
+    rerank: bool
+    k1: PositiveInt
+    k2: PositiveInt
+    lambda_value: Annotated[float, Field(ge=0, le=1)]
+
+
+class Sweep(Section):
+    """The grid of fusion weights that is tried."""
+
+    step: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _divides_1(self) -> Self:
+        if abs(1 / self.step - round(1 / self.step)) > 1e-9:
+            raise ValueError(f"sweep.step ({self.step}) must divide 1, as 0.05 or 0.25 do")
+        return self
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -214,8 +306,11 @@ class Params(Section):
     data: Data
     simulate: Simulate
     restoration: Restoration
+    generation: Generation
     reid: Reid
     fusion: Fusion
+    evaluation: Evaluation
+    sweep: Sweep
 
 
 def load(path: Path) -> Params:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -25,14 +25,30 @@ def progress(
         total: how many there are, where `items` does not say it.
         initial: how many an earlier run has done.
     """
-    interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
     return tqdm(
         items,
         desc=what,
         unit=f" {unit}",
         total=total,
         initial=initial,
-        mininterval=interval,
+        mininterval=_interval(),
         dynamic_ncols=True,
         disable=not is_main(),
     )
+
+
+def bytes_bar(what: str, total: int | None, done: int) -> tqdm[NoReturn]:
+    """A bar of bytes of which some may be there already; total None where nobody says it."""
+    return tqdm(
+        desc=what,
+        unit="B",
+        unit_scale=True,
+        total=total,
+        initial=done,
+        mininterval=_interval(),
+        dynamic_ncols=True,
+    )
+
+
+def _interval() -> float:
+    return 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S

@@ -10,29 +10,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pyramid_reid.datasets.raw import RawImage, find
-from pyramid_reid.errors import UserError
+from pyramid_reid.datasets.raw import RawImage, check_root, parse
 
+MARKS = ("0*.jpg",)
+NAME = re.compile(r"(?P<pid>\d{4})0(?P<image>0[1-9]|1\d|20)\.jpg")
 IMAGES_PER_CAMERA = 10
-NAME = re.compile(r"(?P<pid>\d{4})(?P<image>\d{3})\.jpg")
 
 
-def read(root: Path) -> list[RawImage]:
+def read(root: Path, _variant: str | None = None) -> list[RawImage]:
     """List the crops in `root`, by person and image.
 
     Raises:
-        UserError: the folder is missing, holds no crop, or a file is named otherwise.
+        UserError: the folder is not the set's, or a file is named otherwise.
     """
+    check_root(root, MARKS)
     return [
-        _parse(path) for path in find(root, "*.jpg", "CAVIAR4REID's files, such as 0001001.jpg")
+        RawImage(path, int(name["pid"]), 1 if int(name["image"]) <= IMAGES_PER_CAMERA else 2)
+        for path, name in parse(root, ["."], NAME, "0001001.jpg … 0072020.jpg")
     ]
-
-
-def _parse(path: Path) -> RawImage:
-    match = NAME.fullmatch(path.name)
-    if not match or not 1 <= int(match["image"]) <= 2 * IMAGES_PER_CAMERA:
-        raise UserError(
-            f"{path} is not named as CAVIAR4REID's files are (0001001.jpg … 0072020.jpg)"
-        )
-    camid = 1 if int(match["image"]) <= IMAGES_PER_CAMERA else 2
-    return RawImage(path.name, int(match["pid"]), camid)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from pyramid_reid.datasets.raw import RawImage, find
+from pyramid_reid.datasets.raw import RawImage, parse
+
+NAME = re.compile(r"(?P<pid>\d{4})_c(?P<camid>[12])_\d{2,}\.png")
 
 
-def read(root: Path) -> list[RawImage]:
+def read(root: Path, _variant: str | None = None) -> list[RawImage]:
     """List the crops in `root`, by person, camera and image."""
     return [
-        RawImage(path.name, int(path.name[:4]), int(path.name[6]))
-        for path in find(root, "*_c?_*.png", "the synthetic set's files, such as 0001_c1_01.png")
+        RawImage(path, int(name["pid"]), int(name["camid"]))
+        for path, name in parse(root, ["."], NAME, "0001_c1_01.png")
     ]

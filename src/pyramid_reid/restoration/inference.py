@@ -3,71 +3,92 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from pyramid_reid.crops import Pixels
 from pyramid_reid.restoration.pairs import to_pixels, to_tensor
 from pyramid_reid.restoration.pyramid import Reconstructor, pad
-
-CHUNK_PIXELS = 2**19
-"""Low-resolution pixels that are read and restored before anything is handed on."""
+from pyramid_reid.restoration.swinir import WINDOW
 
 BATCH_PIXELS = 2**15
-"""Low-resolution pixels in one batch: bounds the memory of the largest head's activations."""
+"""Low-resolution pixels restored at once where no param says how many."""
 
 
-def restore(model: Reconstructor, crops: Iterable[Pixels]) -> Iterator[list[Pixels]]:
-    """Restore crops at their own sizes, in order.
+def plan(sizes: Sequence[tuple[int, int]], batch_pixels: int) -> list[list[int]]:
+    """Share crops out among batches of crops of about the same size.
 
-    Crops whose sizes reach the same multiple of the window share a batch. Each is padded as it
-    would be alone, so that its result does not depend on the others, up to rounding.
+    Crops whose sizes reach the same multiple of the window share a batch.
+
+    Args:
+        sizes: (height, width) of each crop.
+        batch_pixels: of a batch, padding included; a crop that is larger is a batch of its own.
+
+    Returns:
+        Per batch the numbers of its crops. The batches depend on the arguments alone, not on how
+        many processes share them.
+    """
+    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, (height, width) in enumerate(sizes):
+        by_size[-(-height // WINDOW), -(-width // WINDOW)].append(number)
+    batches = []
+    for (rows, columns), numbers in by_size.items():
+        size = max(1, batch_pixels // (rows * columns * WINDOW**2))
+        batches += [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    return batches
+
+
+def restore(
+    model: Reconstructor, crops: Sequence[Pixels], batch_pixels: int = BATCH_PIXELS
+) -> list[list[Pixels]]:
+    """Restore crops at their own sizes.
 
     Args:
         model: in evaluation mode.
         crops: (H, W, 3) uint8 each, any size.
+        batch_pixels: as in `plan`.
 
-    Yields:
-        Per crop one image per scale s, (s H, s W, 3) uint8.
+    Returns:
+        Per crop, in the order of `crops`, one image per scale s, (s H, s W, 3) uint8.
     """
-    chunk: list[Pixels] = []
-    pixels = 0
-    for crop in crops:
-        chunk.append(crop)
-        pixels += crop.shape[0] * crop.shape[1]
-        if pixels >= CHUNK_PIXELS:
-            yield from _restore_chunk(model, chunk)
-            chunk, pixels = [], 0
-    yield from _restore_chunk(model, chunk)
-
-
-def _restore_chunk(model: Reconstructor, crops: Sequence[Pixels]) -> Iterator[list[Pixels]]:
-    multiple = model.extractor.multiple
-    by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for number, crop in enumerate(crops):
-        by_size[-(-crop.shape[0] // multiple), -(-crop.shape[1] // multiple)].append(number)
     restored: dict[int, list[Pixels]] = {}
-    for (rows, columns), numbers in by_size.items():
-        size = max(1, BATCH_PIXELS // (rows * columns * multiple**2))
-        for start in range(0, len(numbers), size):
-            batch = numbers[start : start + size]
-            images = _restore_batch(model, [crops[number] for number in batch])
-            restored.update(zip(batch, images, strict=True))
-    for number in range(len(crops)):
-        yield restored.pop(number)
+    for batch in plan([(crop.shape[0], crop.shape[1]) for crop in crops], batch_pixels):
+        images = restore_batch(model, [crops[number] for number in batch])
+        restored.update(zip(batch, images, strict=True))
+    return [restored[number] for number in range(len(crops))]
 
 
 @torch.inference_mode()
-def _restore_batch(model: Reconstructor, crops: Sequence[Pixels]) -> list[list[Pixels]]:
-    device = next(model.parameters()).device
-    padded = [pad(to_tensor(crop[None]), model.extractor.multiple) for crop in crops]
-    low = torch.cat(padded).to(device, memory_format=torch.channels_last)
-    per_scale = [to_pixels(images) for images in model(low)]
+def restore_batch(model: Reconstructor, crops: Sequence[Pixels]) -> list[list[Pixels]]:
+    """Restore the crops of one batch of a plan.
+
+    Each is padded as it would be alone, or what is padded is masked, so that its result does not
+    depend on the others, up to rounding.
+
+    Returns:
+        As `restore`.
+    """
+    device = model.mean.device
+    low = torch.cat([pad(to_tensor(crop[None]), WINDOW) for crop in crops])
+    mask = None
+    if model.multiple == 1 and any(low.shape[2:] != crop.shape[:2] for crop in crops):
+        mask = inside(crops, low).to(device)
+    images = model(low.to(device, memory_format=torch.channels_last), mask)
+    per_scale = [to_pixels(of_scale) for of_scale in images]
     return [
         [
-            image[: crop.shape[0] * scale, : crop.shape[1] * scale]
-            for image, scale in zip(images, model.architecture.scales, strict=True)
+            of_scale[number, : crop.shape[0] * scale, : crop.shape[1] * scale]
+            for of_scale, scale in zip(per_scale, model.architecture.scales, strict=True)
         ]
-        for crop, images in zip(crops, zip(*per_scale, strict=True), strict=True)
+        for number, crop in enumerate(crops)
     ]
+
+
+def inside(crops: Sequence[Pixels], padded: Tensor) -> Tensor:
+    """Mask (B, 1, H, W) of a padded batch (B, 3, H, W): 1 where the crops are, else 0."""
+    mask = torch.zeros_like(padded[:, :1])
+    for one, crop in zip(mask, crops, strict=True):
+        one[:, : crop.shape[0], : crop.shape[1]] = 1
+    return mask

@@ -19,6 +19,9 @@ from pyramid_reid.crops import CropStore, Pixels
 from pyramid_reid.degrade import resize
 from pyramid_reid.errors import UserError
 
+TRAIN, VALIDATION, TEST = ("train",), ("val_query", "val_gallery"), ("query", "gallery")
+"""Roles of the crops that train the reconstructor, that it is watched on, and that judge it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -28,44 +31,54 @@ class Pair:
     targets: tuple[Pixels, ...]
 
 
-def make_pair(pixels: Pixels, scales: Sequence[int]) -> Pair:
-    """Build a pair from (H, W, 3) uint8; H and W are first cut to multiples of the largest scale.
+def make_pair(pixels: Pixels, scales: Sequence[int], ratio: int | None = None) -> Pair:
+    """Build a pair from (H, W, 3) uint8; H and W are first cut to multiples of the ratio.
+
+    Args:
+        ratio: by which the input is down-sampled; by default the largest scale, so that no target
+            is larger than the crop.
 
     Raises:
-        ValueError: the crop is smaller than the largest scale.
+        ValueError: the crop is smaller than the ratio.
     """
-    largest = max(scales)
-    height, width = pixels.shape[0] // largest, pixels.shape[1] // largest
+    ratio = ratio or max(scales)
+    height, width = pixels.shape[0] // ratio, pixels.shape[1] // ratio
     if not height or not width:
-        raise ValueError(f"a crop of {pixels.shape[:2]} has no pair at scale {largest}")
-    whole = np.ascontiguousarray(pixels[: height * largest, : width * largest])
+        raise ValueError(f"a crop of {pixels.shape[:2]} has no input at 1/{ratio} of its size")
+    whole = np.ascontiguousarray(pixels[: height * ratio, : width * ratio])
 
     def at(scale: int) -> Pixels:
-        if scale == largest:
+        if scale == ratio:
             return whole
         return resize(whole, height * scale, width * scale, Image.Resampling.BICUBIC)
 
     return Pair(at(1), tuple(at(scale) for scale in scales))
 
 
-def high_resolution(store: CropStore, scales: Sequence[int], *, test: bool) -> list[Pair]:
-    """Pairs of the high-resolution crops of the training identities, or of the test identities.
+def high_resolution(store: CropStore, roles: Sequence[str], least: int) -> list[Pixels]:
+    """The high-resolution crops of these roles, (H, W, 3) uint8 each.
 
     High resolution are the crops of the gallery's cameras that were not down-sampled: in a set
     with natural resolutions the other camera's crops are no target to aim at.
 
     Args:
-        scales: crops smaller than the largest are left out.
+        roles: `TRAIN`, `VALIDATION` or `TEST`.
+        least: crops with a shorter side are left out (pixels).
     """
     index = store.index
     cameras = index.camid[index.role == "gallery"].unique()
     chosen = index[
         index.camid.isin(cameras)
         & (index.ratio == 1)
-        & ((index.role != "train") == test)
-        & (index[["height", "width"]].min(axis=1) >= max(scales))
+        & index.role.isin(roles)
+        & (index[["height", "width"]].min(axis=1) >= least)
     ]
-    return [make_pair(store[int(row)], scales) for row in chosen.index]
+    return [store[int(row)] for row in chosen.index]
+
+
+def of_roles(store: CropStore, roles: Sequence[str], scales: Sequence[int]) -> list[Pair]:
+    """Pairs of the high-resolution crops of these roles that are as large as the largest scale."""
+    return [make_pair(pixels, scales) for pixels in high_resolution(store, roles, max(scales))]
 
 
 class PatchSampler:

@@ -11,36 +11,35 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyramid_reid.errors import UserError
-from pyramid_reid.params import Restoration, Section
-from pyramid_reid.restoration.swinir import PUBLISHED, SwinIR
+from pyramid_reid.params import HanSize, Restoration, Section, SwinSize
+from pyramid_reid.restoration import extractors
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+"""Of DIV2K, in [0, 1]: both publications subtract it from the input."""
 
 
 class Architecture(Section):
-    """All that rebuilds a reconstructor."""
+    """All that rebuilds a reconstructor; `size` is None for bicubic up-sampling."""
 
-    depths: tuple[int, ...]
-    dim: int
-    num_heads: int
+    size: SwinSize | HanSize | None
     head_dim: int
     scales: tuple[int, ...]
 
     @classmethod
     def of(cls, restoration: Restoration) -> Architecture:
-        """The published size of the extractor where params leave it open."""
-        depths, dim, num_heads = PUBLISHED[restoration.extractor]
+        """What params ask for."""
         return cls(
-            depths=restoration.depths or depths,
-            dim=restoration.dim or dim,
-            num_heads=restoration.num_heads or num_heads,
+            size=extractors.size_of(restoration),
             head_dim=restoration.head_dim,
             scales=restoration.scales,
         )
 
 
 class Head(nn.Module):
-    """One scale: convolution, pixel shuffle, convolution, added to the bicubic up-sampling.
+    """One scale's residual: convolution, pixel shuffle, convolution.
 
-    The last convolution starts at zero, so that an untrained head is bicubic up-sampling.
+    The last convolution starts at zero, so that an untrained head adds nothing to the bicubic
+    up-sampling.
     """
 
     def __init__(self, in_channels: int, head_dim: int, scale: int) -> None:
@@ -52,11 +51,13 @@ class Head(nn.Module):
         nn.init.zeros_(self.rgb.weight)
         nn.init.zeros_(self.rgb.bias)  # type: ignore[arg-type]  # a Conv2d has a bias here
 
-    def forward(self, features: Tensor, x: Tensor) -> Tensor:
-        """(B, C, H, W) features of the images x (B, 3, H, W) to (B, 3, s H, s W)."""
-        y = self.shuffle(self.expand(features))  # (B, head_dim, s H, s W)
-        residual: Tensor = self.rgb(F.leaky_relu(y, 0.01))
-        return residual + upsample(x, self.scale)
+    def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, C, H, W) features and mask (B, 1, H, W) to (B, 3, s H, s W)."""
+        y = F.leaky_relu(self.shuffle(self.expand(features)), 0.01)  # (B, head_dim, s H, s W)
+        if mask is not None:
+            y = y * F.interpolate(mask, scale_factor=self.scale, mode="nearest")
+        residual: Tensor = self.rgb(y)
+        return residual
 
 
 def upsample(x: Tensor, scale: int) -> Tensor:
@@ -67,36 +68,54 @@ def upsample(x: Tensor, scale: int) -> Tensor:
 class Reconstructor(nn.Module):
     """X_h1, X_h2, X_h3 = RC(E(x_ori)) (Peng et al. 2024)."""
 
+    mean: Tensor
+
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.extractor = SwinIR(architecture.depths, architecture.dim, architecture.num_heads)
+        self.extractor = None if architecture.size is None else extractors.build(architecture.size)
         self.heads = nn.ModuleList(
             Head(self.extractor.out_channels, architecture.head_dim, scale)
             for scale in architecture.scales
+            if self.extractor is not None
         )
+        mean = torch.tensor(RGB_MEAN).reshape(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Restore crops of one size.
+    @property
+    def multiple(self) -> int:
+        """Height and width are padded to a multiple of this inside."""
+        return 1 if self.extractor is None else self.extractor.multiple
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Restore crops of one size, or of several that the caller padded to one.
 
         Args:
             x: (B, 3, H, W) in [0, 1], any H and W from 1 on.
+            mask: (B, 1, H, W), 1 inside each crop, 0 where its border was repeated; only for an
+                extractor without windows (`multiple` of 1): those see a padded crop anyway.
 
         Returns:
             (B, 3, s H, s W) for each scale s, about [0, 1], not clipped.
         """
+        if self.extractor is None:
+            return [upsample(x, scale) for scale in self.architecture.scales]
         height, width = x.shape[2:]
-        x = pad(x, self.extractor.multiple)
-        features = self.extractor(x)
-        return [
-            head(features, x)[:, :, : height * scale, : width * scale]
-            for head, scale in zip(self.heads, self.architecture.scales, strict=True)
-        ]
+        x = pad(x, self.multiple)
+        centred = x - self.mean
+        features = self.extractor(centred) if mask is None else self.extractor(centred * mask, mask)
+        images = []
+        for head, scale in zip(self.heads, self.architecture.scales, strict=True):
+            image = head(features, mask) + upsample(x, scale)
+            images.append(image[:, :, : height * scale, : width * scale])
+        return images
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column of (B, C, H, W) up to the next multiple, at most."""
     height, width = x.shape[2:]
+    if not (height % multiple or width % multiple):
+        return x
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
@@ -104,7 +123,11 @@ def build(architecture: Architecture, seed: int) -> Reconstructor:
     """A fresh network whose weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Reconstructor(architecture).to(memory_format=torch.channels_last)
+        model = Reconstructor(architecture)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+    return model
 
 
 def save(path: Path, model: Reconstructor) -> None:

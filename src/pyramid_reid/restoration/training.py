@@ -3,94 +3,224 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pyramid_reid.checkpoints import Checkpoints
+from pyramid_reid.distributed import add_up, own_part, sum_gradients
 from pyramid_reid.errors import UserError
+from pyramid_reid.live import LiveCurves
 from pyramid_reid.params import Restoration
 from pyramid_reid.progress import progress
+from pyramid_reid.restoration import quality
 from pyramid_reid.restoration.pairs import Pair, PatchSampler
+from pyramid_reid.restoration.pretrained import start_from
 from pyramid_reid.restoration.pyramid import Architecture, Reconstructor, build
-from pyramid_reid.runtime import derive_seed
+from pyramid_reid.runtime import derive_seed, is_main, world_size
 
 LOG_EVERY = 20
 """Iterations whose mean loss makes one point of the curve."""
 
+EMA_DECAY = 0.999
+"""Of the running mean of the weights, which is what is kept (as the authors of SwinIR train)."""
+
+WATCHED = 24
+"""Held-out crops whose PSNR and SSIM are followed during training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training gives.
+
+    Attributes:
+        model: running mean of the weights, in evaluation mode.
+        loss: columns iteration, loss (mean since the row before, on images in [0, 1]).
+        watched: columns iteration and, per scale, psnr_x2, psnr_x2_bicubic, ssim_x2, ….
+    """
+
+    model: Reconstructor
+    loss: pd.DataFrame
+    watched: pd.DataFrame
+
 
 def train(
     pairs: Sequence[Pair],
+    held_out: Sequence[Pair],
     params: Restoration,
     seed: int,
     device: torch.device,
     checkpoints: Checkpoints,
-) -> tuple[Reconstructor, pd.DataFrame]:
+    live: LiveCurves,
+) -> Trained:
     """Train E and RC together; goes on from the last checkpoint.
 
-    Loss: the mean over heads of the mean absolute error, so that each scale weighs the same.
-    Optimiser: Adam, learning rate falling to zero along a half cosine.
+    Loss: mean over heads, weighted by params, of the mean absolute error of each. Optimiser:
+    Adam, learning rate falling to zero along a half cosine; the last iteration is taken, and
+    `held_out` is only watched. On a GPU products are taken in bfloat16.
 
     Args:
         pairs: of training identities only.
+        held_out: of other identities; from `quality.judged`.
         seed: of weights and of patches.
 
-    Returns:
-        The network in evaluation mode, and the curve with columns iteration and loss (mean since
-        the row before, on images in [0, 1]).
-
     Raises:
-        UserError: no crop is as large as a patch, or the loss is no longer a number.
+        UserError: no crop is as large as a patch, there are more processes than patches in a
+            batch, `restoration.pretrained` does not fit, or the loss is no longer a number.
     """
-    sampler = PatchSampler(pairs, (params.patch_height, params.patch_width), params.scales)
+    architecture = Architecture.of(params)
     weights_seed, patches_seed = (derive_seed(seed, name) for name in ("weights", "patches"))
-    model = build(Architecture.of(params), weights_seed).to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=params.lr)
+    model = build(architecture, weights_seed)
+    if params.pretrained != "none":
+        match = start_from(model, Path(params.pretrained))
+        if is_main():
+            print(f"{params.pretrained}: {match}", flush=True)
+    model = model.to(device).train()
+    watch = _Watch(held_out, architecture.scales, live)
+    if architecture.size is None:  # nothing to learn
+        watch.look(model, 0)
+        return Trained(model.eval(), _loss_table([]), watch.table())
+    if world_size() > params.batch_size:
+        raise UserError(
+            f"restoration.batch_size ({params.batch_size}) must be at least the number of processes"
+            f" ({world_size()})"
+        )
+    sampler = PatchSampler(pairs, (params.patch_height, params.patch_width), params.scales)
+    mean = AveragedModel(model, multi_avg_fn=running_mean)
+    averaged = cast("Reconstructor", mean.module)
+    optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, fused=True)
     generator = torch.Generator().manual_seed(patches_seed)
     curve: list[tuple[int, float]] = []
-    start, recent = 0, torch.zeros((), device=device)
+    first, recent = 0, torch.zeros((), device=device)
     if state := checkpoints.load():
         model.load_state_dict(state["model"])
+        mean.load_state_dict(state["mean"])
         optimizer.load_state_dict(state["optimizer"])
         generator.set_state(state["generator"])
-        start, curve, recent = state["iteration"], state["curve"], state["recent"].to(device)
-    bar = progress(range(start, params.iterations), "reconstructor", "iterations")
+        first, curve, recent = state["iteration"], state["curve"], state["recent"].to(device)
+        watch.rows = state["watched"]
+        _log_again(live, curve, watch.rows)
+    bar = progress(range(first, params.iterations), "reconstructor", "iterations")
     for iteration in bar:
         for group in optimizer.param_groups:
             group["lr"] = cosine(params.lr, iteration, params.iterations)
         low, targets = sampler.batch(params.batch_size, generator)
-        images = model(low.to(device))
-        losses = [
-            F.l1_loss(image, target.to(device))
-            for image, target in zip(images, targets, strict=True)
-        ]
-        loss = torch.stack(losses).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = backward(model, low, targets, params.head_weights, device)
+        sum_gradients(model.parameters())
         optimizer.step()
-        recent += loss.detach()
+        mean.update_parameters(model)
+        recent += add_up(loss)
         done = iteration + 1
         if done % LOG_EVERY == 0 or done == params.iterations:
-            mean = float(recent) / (done - (curve[-1][0] if curve else 0))
-            _check(mean, done, params.lr)
-            curve.append((done, mean))
+            value = float(recent) / (done - (curve[-1][0] if curve else 0))
+            _check(value, done, params.lr)
+            curve.append((done, value))
             recent.zero_()
-            bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+            bar.set_postfix(loss=f"{value:.4f}", refresh=False)
+            live.log(done, {"loss": value})
         if done % params.checkpoint_every == 0 or done == params.iterations:
-            _check(float(loss.detach()), done, params.lr)
+            _check(float(loss), done, params.lr)
+            if is_main():
+                watch.look(averaged, done)
             checkpoints.save(
                 {
                     "iteration": done,
                     "model": model.state_dict(),
+                    "mean": mean.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "generator": generator.get_state(),
                     "curve": curve,
                     "recent": recent,
+                    "watched": watch.rows,
                 }
             )
-    return model.eval(), pd.DataFrame(curve, columns=["iteration", "loss"])
+    return Trained(averaged.eval(), _loss_table(curve), watch.table())
+
+
+def backward(
+    model: Reconstructor,
+    low: Tensor,
+    targets: Sequence[Tensor],
+    weights: Sequence[float],
+    device: torch.device,
+) -> Tensor:
+    """Gradients of this process's part of a batch; returns its part of the loss, detached."""
+    part, size = own_part(low), len(low)
+    low = low[part].to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        images = model(low)
+    losses = [
+        weight * F.l1_loss(image.float(), target[part].to(device))
+        for weight, image, target in zip(weights, images, targets, strict=True)
+    ]
+    loss = torch.stack(losses).sum() * (len(low) / size / sum(weights))
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def _log_again(
+    live: LiveCurves, curve: Sequence[tuple[int, float]], watched: Sequence[Mapping[str, float]]
+) -> None:
+    """Log what a checkpoint has behind it: live curves begin anew with each process."""
+    points: list[tuple[int, dict[str, float]]] = [(step, {"loss": loss}) for step, loss in curve]
+    for row in watched:
+        figures = {name: value for name, value in row.items() if name != "iteration"}
+        points.append((int(row["iteration"]), figures))
+    for step, figures in sorted(points, key=lambda point: point[0]):
+        live.log(step, figures)
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def running_mean(means: Tensors, weights: Tensors, number: Tensor | int) -> None:
+    """Move the running means towards the weights.
+
+    The first means are shorter, as TensorFlow's ExponentialMovingAverage has it: the weights that
+    a training began with do not linger.
+    """
+    decay = min(EMA_DECAY, (1 + int(number)) / (10 + int(number)))
+    get_ema_multi_avg_fn(decay)(means, weights, number)  # type: ignore[no-untyped-call]
+
+
+class _Watch:
+    """PSNR and SSIM on held-out crops while a training runs; chooses nothing."""
+
+    def __init__(self, held_out: Sequence[Pair], scales: tuple[int, ...], live: LiveCurves) -> None:
+        self._pairs, self._live = held_out, live
+        self._bicubic = quality.measure(quality.baseline(scales), held_out)
+        self.rows: list[dict[str, float]] = []
+
+    def look(self, model: Reconstructor, iteration: int) -> None:
+        """Add a row for this network."""
+        training = model.training
+        compared = quality.beside(quality.measure(model.eval(), self._pairs), self._bicubic)
+        model.train(training)
+        row: dict[str, float] = {
+            name.replace(figure, f"{figure}_{scale}"): value
+            for scale, figures in quality.summary(compared).items()
+            for name, value in figures.items()
+            for figure in quality.FIGURES
+            if name.startswith(figure)
+        }
+        self.rows.append({"iteration": iteration, **row})
+        self._live.log(iteration, row)
+
+    def table(self) -> pd.DataFrame:
+        """One row per look."""
+        return pd.DataFrame(self.rows)
+
+
+def _loss_table(curve: Sequence[tuple[int, float]]) -> pd.DataFrame:
+    return pd.DataFrame(curve, columns=["iteration", "loss"])
 
 
 def _check(loss: float, iteration: int, lr: float) -> None:

@@ -1,119 +1,285 @@
-"""CMC, mAP and mINP from a distance matrix, by the rule of Market-1501.
+"""CMC, mAP and mINP from a distance matrix, exactly, a few rows at a time.
 
-Gallery images of the query's own person from the query's own camera are left out (Zheng et al.,
-ICCV 2015). A gallery image of another person at the same distance as a true match is ranked
-before it: the figures do not depend on the order of the gallery, and a network that gives all
-images the same feature scores nothing by luck.
+Three rules say which gallery images a query is ranked against:
+
+- `market1501`: all, but those of the query's own person from the query's own camera are left out
+  (Zheng et al., ICCV 2015).
+- `all_shot`: all; cameras play no part.
+- `single_shot`: one image per person, drawn at random, many times over (CUHK03 classic, VIPeR,
+  CAVIAR4REID). A draw is the same for all queries; where the image drawn of the query's own person
+  is from the query's own camera, the next one drawn from another camera takes its place.
+
+An image of another person at the same distance as a true match is ranked before it: the figures do
+not depend on the order of the gallery, and a network that gives all images the same feature scores
+nothing by luck. Infinite distances rank as they compare; NaN is refused.
+
+A query without a true match cannot be ranked and is left out, as all public evaluators do; the
+results say which ones were judged.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Ints = NDArray[np.integer]
+Rule = Literal["market1501", "all_shot", "single_shot"]
+
 RANKS = (1, 5, 10, 20)
 """The k of the Rank-k figures that are reported."""
+CHUNK_BYTES = 2**21
+"""Distances that are judged at a time: what stays in a core's cache while it is sorted."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryResults:
-    """What each query reached; arrays of (num_query,).
+    """What each judged query reached.
 
     Attributes:
-        first_rank: rank of the nearest true match, from 1.
-        average_precision: mean of the precision at each true match, in [0, 1].
-        inverse_negative_penalty: share of true matches among all down to the last of them, in
-            (0, 1] (INP; Ye et al., TPAMI 2021).
+        query: (num_judged,) rows of the queries that have a true match, rising.
+        first_rank: (draws, num_judged) rank of the nearest true match, from 1; one draw unless the
+            rule is single_shot.
+        average_precision: (draws, num_judged) mean of the precision at each true match, in (0, 1].
+        inverse_negative_penalty: (draws, num_judged) share of true matches among all down to the
+            last of them, in (0, 1] (INP; Ye et al., TPAMI 2021).
     """
 
+    query: NDArray[np.int64]
     first_rank: NDArray[np.int64]
     average_precision: NDArray[np.float64]
     inverse_negative_penalty: NDArray[np.float64]
 
 
+class Judge:
+    """Judges the queries of one distance matrix, which is handed over in runs of rows.
+
+    The ranks of the true matches are counted in rows of sorted distances: no order of images is
+    ever computed or kept.
+
+    Attributes:
+        results: filled in by `judge`.
+    """
+
+    def __init__(
+        self,
+        query_pids: Ints,
+        query_camids: Ints,
+        gallery_pids: Ints,
+        gallery_camids: Ints,
+        rule: Rule = "market1501",
+        draws: int = 1,
+        seed: int = 0,
+    ) -> None:
+        """Find each query's true matches.
+
+        Args:
+            query_pids, query_camids: (num_query,).
+            gallery_pids, gallery_camids: (num_gallery,).
+            rule: see above.
+            draws: how often a single-shot gallery is drawn; other rules ignore it.
+            seed: of the draws. They go by the place of an image in the gallery: a shuffled gallery
+                gives other draws.
+
+        Raises:
+            ValueError: there is no query, or none has a true match.
+        """
+        if not len(query_pids):
+            raise ValueError("there is no query")
+        self._pids, self._camids = np.asarray(query_pids), np.asarray(query_camids)
+        self.num_gallery = len(gallery_pids)
+        # the images of each query's person, flat: those of query q are _own[_start[q]:_start[q+1]]
+        by_pid = np.argsort(gallery_pids, kind="stable")
+        sorted_pids = np.asarray(gallery_pids)[by_pid]
+        first = np.searchsorted(sorted_pids, query_pids, side="left")
+        counts = np.searchsorted(sorted_pids, query_pids, side="right") - first
+        self._start = np.concatenate([[0], np.cumsum(counts)])
+        flat = np.arange(self._start[-1]) - np.repeat(self._start[:-1] - first, counts)
+        self._own = by_pid[flat]
+        camids = np.asarray(gallery_camids)[self._own]
+        self._true = (camids != np.repeat(query_camids, counts)) | (rule == "all_shot")
+        matches = np.bincount(
+            np.repeat(np.arange(len(query_pids)), counts)[self._true], minlength=len(query_pids)
+        )
+        valid = np.flatnonzero(matches)
+        if not valid.size:
+            raise ValueError(_no_match(query_pids, query_camids, rule))
+        self._place = np.cumsum(matches > 0) - 1  # of a query's results among those of valid ones
+        self._matches = matches
+        single = rule == "single_shot"
+        if single:
+            self._draw(by_pid, sorted_pids, np.repeat(np.arange(len(counts)), counts), draws, seed)
+        self._single = single
+        shape = (draws if single else 1, len(valid))
+        self.results = QueryResults(
+            valid, np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
+        )
+
+    def _draw(
+        self, by_pid: Ints, sorted_pids: Ints, query_of_own: Ints, draws: int, seed: int
+    ) -> None:
+        """Draw the single-shot galleries: of each person, and as true match of each query."""
+        people, group_start = np.unique(sorted_pids, return_index=True)
+        self._person = np.minimum(np.searchsorted(people, self._pids), len(people) - 1)
+        true_of = query_of_own[self._true]
+        starts = np.flatnonzero(np.diff(true_of, prepend=-1))
+        rng = np.random.default_rng(seed)
+        self._drawn, self._match = [], []
+        for _ in range(draws):
+            at_place = rng.permutation(self.num_gallery)  # images from the first drawn to the last
+            place = np.empty_like(at_place)
+            place[at_place] = np.arange(self.num_gallery)
+            self._drawn.append(at_place[np.minimum.reduceat(place[by_pid], group_start)])
+            own = place[self._own[self._true]]
+            self._match.append(at_place[np.minimum.reduceat(own, starts)])
+
+    def columns(self, query: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Gallery images of the query's true matches and of other people, per draw."""
+        if self._single and self._matches[query]:
+            place, person = self._place[query], self._person[query]
+            return [
+                (match[place : place + 1], np.delete(drawn, person))
+                for drawn, match in zip(self._drawn, self._match, strict=True)
+            ]
+        span = slice(self._start[query], self._start[query + 1])
+        others = np.ones(self.num_gallery, bool)
+        others[self._own[span]] = False
+        return [(self._own[span][self._true[span]], np.flatnonzero(others))]
+
+    def judge(self, start: int, distances: NDArray[np.floating]) -> None:
+        """Judge the queries from row `start` on.
+
+        Args:
+            start: query of the first row.
+            distances: (rows, num_gallery), smaller is nearer; sorted in place.
+
+        Raises:
+            ValueError: the width does not fit, or a distance is NaN.
+        """
+        if distances.ndim != 2 or distances.shape[1] != self.num_gallery:
+            raise ValueError(f"distances are {distances.shape} for {self.num_gallery} images")
+        queries = np.arange(start, start + len(distances))
+        lost = np.isnan(distances.min(axis=1))
+        if lost.any():
+            row = int(queries[lost][0])
+            raise ValueError(
+                f"query {row} (pid {self._pids[row]}, camid {self._camids[row]}) has a distance"
+                " that is NaN"
+            )
+        judged = queries[self._matches[queries] > 0]
+        if judged.size and self._single:
+            self._judge_draws(distances, judged, start)
+        elif judged.size:
+            self._judge_all(distances, judged, start)
+
+    def _judge_draws(self, distances: NDArray[np.floating], judged: Ints, start: int) -> None:
+        """Ranks in each single-shot gallery."""
+        places, rows, results = self._place[judged], judged - start, self.results
+        for draw, (drawn, match) in enumerate(zip(self._drawn, self._match, strict=True)):
+            nearer = (
+                distances[rows[:, None], drawn] <= distances[rows, match[places]][:, None]
+            )  # (judged, people)
+            nearer[np.arange(len(judged)), self._person[judged]] = False
+            rank = 1 + np.count_nonzero(nearer, axis=1)
+            results.first_rank[draw, places] = rank
+            results.average_precision[draw, places] = 1 / rank
+            results.inverse_negative_penalty[draw, places] = 1 / rank
+
+    def _judge_all(self, distances: NDArray[np.floating], judged: Ints, start: int) -> None:
+        """Ranks of all true matches in the whole gallery."""
+        own = slice(self._start[judged[0]], self._start[judged[-1] + 1])
+        span = np.arange(judged[0], judged[-1] + 1)
+        row = np.repeat(span - start, np.diff(self._start[span[0] : span[-1] + 2]))
+        values = distances[row, self._own[own]]
+        distances[row, self._own[own]] = np.inf  # out of the way of the other people's images
+        distances.sort(axis=1)
+        true = self._true[own]
+        row, values = row[true], values[true]
+        values = values[np.lexsort((values, row))]
+        counts = self._matches[judged]
+        ends = np.cumsum(counts)
+        starts = ends - counts
+        others = self.num_gallery - (self._start[judged + 1] - self._start[judged])
+        ranks = np.empty(len(values), np.int64)
+        for query, first, end in zip(judged - start, starts, ends, strict=True):
+            ranks[first:end] = distances[query].searchsorted(values[first:end], side="right")
+        number = np.arange(1, len(values) + 1) - np.repeat(starts, counts)  # 1st, 2nd, … match
+        ranks = np.minimum(ranks, np.repeat(others, counts)) + number
+        places, results = self._place[judged], self.results
+        results.first_rank[0, places] = ranks[starts]
+        results.average_precision[0, places] = np.add.reduceat(number / ranks, starts) / counts
+        results.inverse_negative_penalty[0, places] = counts / ranks[ends - 1]
+
+
+def _no_match(query_pids: Ints, query_camids: Ints, rule: Rule) -> str:
+    named = ", ".join(
+        f"query {row} (pid {pid}, camid {camid})"
+        for row, (pid, camid) in enumerate(zip(query_pids[:5], query_camids[:5], strict=True))
+    )
+    more = f" and {len(query_pids) - 5} more" if len(query_pids) > 5 else ""
+    elsewhere = "" if rule == "all_shot" else " from another camera (the own one does not count)"
+    return f"{named}{more}: the gallery has no image of any of these people{elsewhere}"
+
+
+def rows_at_a_time(num_gallery: int) -> int:
+    """How many rows of float32 distances to judge at a time."""
+    return max(1, CHUNK_BYTES // (4 * max(1, num_gallery)))
+
+
 def evaluate(
     distmat: NDArray[np.floating],
-    query_pids: NDArray[np.integer],
-    query_camids: NDArray[np.integer],
-    gallery_pids: NDArray[np.integer],
-    gallery_camids: NDArray[np.integer],
+    query_pids: Ints,
+    query_camids: Ints,
+    gallery_pids: Ints,
+    gallery_camids: Ints,
+    rule: Rule = "market1501",
+    draws: int = 1,
+    seed: int = 0,
 ) -> QueryResults:
-    """Judge every query of a distance matrix.
+    """Judge every query of a distance matrix, which is left as it is.
 
     Args:
         distmat: (num_query, num_gallery), smaller is nearer.
         query_pids, query_camids: (num_query,).
         gallery_pids, gallery_camids: (num_gallery,).
+        rule, draws, seed: as `Judge` takes them.
 
     Raises:
-        ValueError: there is no query, sizes do not fit, a distance is NaN, or a query has no true
-            match in the gallery (all such queries are named).
+        ValueError: there is no query, sizes do not fit, a distance is NaN, or no query has a true
+            match in the gallery.
     """
-    if distmat.shape != (len(query_pids), len(gallery_pids)) or not len(query_pids):
+    if distmat.shape != (len(query_pids), len(gallery_pids)):
         raise ValueError(
             f"distmat is {distmat.shape} for {len(query_pids)} queries and"
             f" {len(gallery_pids)} gallery images"
         )
-    check_matches(query_pids, query_camids, gallery_pids, gallery_camids)
-    first, precision, penalty = [], [], []
-    for row, (pid, camid) in enumerate(zip(query_pids, query_camids, strict=True)):
-        distances = distmat[row]
-        if np.isnan(distances).any():
-            raise ValueError(f"query {row} (pid {pid}, camid {camid}) has a distance that is NaN")
-        same = gallery_pids == pid
-        ranks = match_ranks(distances[same & (gallery_camids != camid)], distances[~same])
-        first.append(ranks[0])
-        precision.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
-        penalty.append(len(ranks) / ranks[-1])
-    return QueryResults(np.array(first), np.array(precision), np.array(penalty))
-
-
-def check_matches(
-    query_pids: NDArray[np.integer],
-    query_camids: NDArray[np.integer],
-    gallery_pids: NDArray[np.integer],
-    gallery_camids: NDArray[np.integer],
-) -> None:
-    """Raise ValueError that names the queries without a true match from another camera."""
-    cameras: dict[int, set[int]] = {}
-    for pid, camid in zip(gallery_pids, gallery_camids, strict=True):
-        cameras.setdefault(int(pid), set()).add(int(camid))
-    lost = [
-        f"query {row} (pid {pid}, camid {camid})"
-        for row, (pid, camid) in enumerate(zip(query_pids, query_camids, strict=True))
-        if not cameras.get(int(pid), set()) - {int(camid)}
-    ]
-    if lost:
-        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-        raise ValueError(
-            f"{', '.join(lost[:5])}{more}: the gallery has no image of this person from another"
-            " camera (those from the query's own camera do not count)"
-        )
-
-
-def match_ranks(
-    positives: NDArray[np.floating], negatives: NDArray[np.floating]
-) -> NDArray[np.int64]:
-    """Ranks, from 1 and rising, of the true matches among all gallery images of one query.
-
-    Args:
-        positives: (P,) distances of the true matches.
-        negatives: (N,) distances of the other people's images; at a tie they come first.
-    """
-    before = np.searchsorted(np.sort(negatives), np.sort(positives), side="right")
-    return before + np.arange(1, len(positives) + 1)
+    judge = Judge(query_pids, query_camids, gallery_pids, gallery_camids, rule, draws, seed)
+    rows = rows_at_a_time(len(gallery_pids))
+    for start in range(0, len(query_pids), rows):
+        judge.judge(start, np.array(distmat[start : start + rows]))
+    return judge.results
 
 
 def cmc(first_rank: NDArray[np.int64], max_rank: int) -> NDArray[np.float64]:
-    """Cumulative matching characteristic: share of queries matched at rank k = 1 … max_rank."""
-    return np.array([np.mean(first_rank <= rank) for rank in range(1, max_rank + 1)])
+    """Cumulative matching characteristic: share of queries matched at rank k = 1 … max_rank.
+
+    Args:
+        first_rank: of any shape. Ranks beyond the gallery's size repeat the last share.
+    """
+    counts = np.bincount(np.minimum(first_rank, max_rank + 1).ravel(), minlength=max_rank + 2)
+    return np.asarray(np.cumsum(counts)[1 : max_rank + 1] / first_rank.size)
+
+
+def summaries(results: QueryResults) -> dict[str, NDArray[np.float64]]:
+    """Rank-k for k in `RANKS`, mAP and mINP, in percent: one value per draw, (draws,)."""
+    figures = {f"rank{rank}": (results.first_rank <= rank).mean(axis=1) for rank in RANKS}
+    figures["mAP"] = results.average_precision.mean(axis=1)
+    figures["mINP"] = results.inverse_negative_penalty.mean(axis=1)
+    return {name: 100 * values for name, values in figures.items()}
 
 
 def summary(results: QueryResults) -> dict[str, float]:
-    """Rank-k for k in `RANKS`, mAP and mINP, in percent."""
-    figures = {f"rank{rank}": float(np.mean(results.first_rank <= rank)) for rank in RANKS}
-    figures["mAP"] = float(results.average_precision.mean())
-    figures["mINP"] = float(results.inverse_negative_penalty.mean())
-    return {name: 100 * value for name, value in figures.items()}
+    """Rank-k for k in `RANKS`, mAP and mINP, in percent; mean over draws."""
+    return {name: float(values.mean()) for name, values in summaries(results).items()}

@@ -1,7 +1,9 @@
-"""Fill README.md, or other pages, with the real output of the commands that they show.
+"""Fill pages of the documentation with the real output of the commands that they show.
 
 A block of output follows a line `<!-- output of: COMMAND -->`; this runs COMMAND in the project's
-root and replaces the block. Run it in a clone where `make repro` has finished.
+root and replaces the block. Run it in a clone where `make repro` has finished:
+
+    python docs/fill.py README.md docs/protocols.md
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ def output_of(command: str) -> str:
 
 
 def main() -> None:
-    """Rewrite the pages."""
+    """Rewrite the pages that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pages", nargs="*", type=Path, default=[ROOT / "README.md"])
+    parser.add_argument("pages", nargs="+", type=Path)
     for path in parser.parse_args().pages:
         text = path.read_text(encoding="utf-8")
         filled = BLOCK.sub(lambda m: f"{m['head']}{output_of(m['command'])}```\n", text)

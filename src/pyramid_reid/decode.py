@@ -1,0 +1,55 @@
+"""Image files as RGB pixels, or the reason why not."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pyramid_reid.crops import Pixels
+
+MAX_PIXELS = 2**24
+"""A crop of a person is far smaller; what is larger is a wrong file or a decompression bomb."""
+
+FORMATS = ("JPEG", "PNG", "BMP")
+
+
+def decode(content: bytes) -> Pixels:
+    """Decode a JPEG, PNG or BMP to (H, W, 3) uint8 RGB, upright as its EXIF data say.
+
+    Grey, palette, CMYK and opaque alpha images are converted.
+
+    Raises:
+        ValueError: with the reason: no such image, truncated, too large, or with values that
+            have no agreed RGB (16 bits per channel of grey, transparency).
+    """
+    if not content:
+        raise ValueError("is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of Pillow, on damaged metadata and bombs
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(
+                        f"is {image.width}x{image.height} pixels, too large for a crop of a person"
+                    )
+                return _rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ValueError(f"is no {', '.join(FORMATS)} image") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError("is too large for a crop of a person") from error
+    # Pillow's decoders meet damaged files with all of these
+    except (OSError, SyntaxError, EOFError, Warning, OverflowError, TypeError) as error:
+        raise ValueError(f"cannot be decoded ({error})") from error
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    if image.mode.startswith(("I", "F")):
+        raise ValueError("has 16 or 32 bits of grey, whose range is not agreed: save it with 8")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if np.asarray(image)[..., 3].min() < 255:
+            raise ValueError("has transparent pixels, which have no colour: save it without alpha")
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,51 @@
+"""The raw set as `download` leaves it: a table of images with labels and hashes; no pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from pyramid_reid.crops import Pixels
+from pyramid_reid.decode import decode
+from pyramid_reid.errors import UserError
+
+IMAGES, TEST_SETS = "images.csv", "test_sets.csv"
+COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
+"""Of `IMAGES`; path below the set's folder, role train, query, gallery, or "" for none."""
+
+
+def read_images(folder: Path) -> pd.DataFrame:
+    """The images of a set, columns `COLUMNS`."""
+    text = dict.fromkeys(("path", "role", "sha256"), str)
+    return pd.read_csv(folder / IMAGES, dtype=text, keep_default_na=False)
+
+
+def read_test_sets(folder: Path) -> list[set[int]]:
+    """The test identities of each split that the set's authors give; mostly there are none."""
+    if not (folder / TEST_SETS).exists():
+        return []
+    return [set(pids) for _, pids in pd.read_csv(folder / TEST_SETS).groupby("split").pid]
+
+
+def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
+    """Decode an image to (H, W, 3) uint8 RGB and check that it is the recorded one.
+
+    Raises:
+        UserError: the file is missing, has changed since `download`, cannot be decoded, or has
+            more pixels than Pillow's limit against decompression bombs.
+    """
+    try:
+        content = (root / path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{root / path} cannot be read: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(
+            f"{root / path} has changed since the download stage recorded it; run"
+            " `dvc repro --force --single-item download`, then `dvc repro`"
+        )
+    try:
+        return decode(content)
+    except ValueError as error:
+        raise UserError(f"{root / path} {error}") from error

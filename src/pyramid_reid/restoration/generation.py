@@ -1,0 +1,149 @@
+"""The pyramid's crop stores, written at places that are known in advance.
+
+A restored crop's size is its own size times the scale, so every pixel has its place before anything
+is restored: batches are written in any order, by any number of processes, and nothing but a batch
+is in memory. What is finished is noted down every few seconds, and a killed run goes on there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from pyramid_reid.crops import COLUMNS, CropStore, Pixels
+from pyramid_reid.distributed import from_main, wait
+from pyramid_reid.progress import progress
+from pyramid_reid.restoration.inference import plan, restore_batch
+from pyramid_reid.restoration.pyramid import Reconstructor
+from pyramid_reid.runtime import is_main, rank, world_size
+
+NOTES = "finished-*.txt"
+NOTE_EVERY_S = 5.0
+"""Seconds between two notes: before each, everything written must reach the disk."""
+
+
+class _Output:
+    """The store of one scale, of its full size from the start.
+
+    A context manager: open for writing inside, once `make` has made the file.
+
+    Args:
+        index: of the crops at their own size.
+    """
+
+    def __init__(self, folder: Path, index: pd.DataFrame, scale: int) -> None:
+        self.folder = folder
+        sizes = index.height * index.width * (3 * scale**2)
+        self.index = index.assign(
+            offset=sizes.cumsum() - sizes, height=index.height * scale, width=index.width * scale
+        )[COLUMNS]
+        self._total = int(sizes.sum())
+        self._path = folder / "pixels.npy"
+
+    def make(self) -> None:
+        """Write the empty file, if it is not there."""
+        if self._path.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._path.with_suffix(".new").open("wb") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": (self._total,)}
+            )
+            file.truncate(file.tell() + self._total)
+        self._path.with_suffix(".new").replace(self._path)
+
+    def __enter__(self) -> Self:
+        self._file = self._path.open("r+b")
+        self._start = self._path.stat().st_size - self._total
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, row: int, pixels: Pixels) -> None:
+        """Write the restored crop of a row at its place."""
+        self._file.seek(self._start + int(self.index.offset.iat[row]))
+        self._file.write(np.ascontiguousarray(pixels).data)
+
+    def flush(self) -> None:
+        """Return when everything written is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def finish(self) -> None:
+        """Write the index: the store is complete."""
+        self.index.to_csv(self.folder / "index.csv", index=False, lineterminator="\n")
+
+
+def generate(
+    model: Reconstructor, store: CropStore, folders: Sequence[Path], batch_pixels: int, what: str
+) -> None:
+    """Restore all crops of a store; goes on after the batches that are finished.
+
+    With several processes each restores its share; all return when everything is written.
+
+    Args:
+        model: in evaluation mode, on its device.
+        store: crops at their own size, in the order that the results have, too.
+        folders: of the crop store of each scale; siblings, where notes are kept meanwhile.
+        batch_pixels: low-resolution pixels restored at once.
+        what: of the progress bar.
+    """
+    scales, notes = model.architecture.scales, folders[0].parent
+    outputs = [
+        _Output(folder, store.index, scale) for folder, scale in zip(folders, scales, strict=True)
+    ]
+    batches = plan(list(zip(store.index.height, store.index.width, strict=True)), batch_pixels)
+    if is_main():
+        for output in outputs:
+            output.make()
+    pending = from_main([number for number in range(len(batches)) if number not in _noted(notes)])
+    own = pending[rank() :: world_size()]
+    total = sum(len(batches[number]) for number in own)
+    with (
+        ExitStack() as stack,
+        progress(range(total), what, "crops") as bar,
+        (notes / NOTES.replace("*", str(rank()))).open("a", encoding="utf-8") as note,
+    ):
+        for output in outputs:
+            stack.enter_context(output)
+        written: list[int] = []
+        noted = time.monotonic()
+        for number in own:
+            rows = batches[number]
+            restored = restore_batch(model, [store[row] for row in rows])
+            for row, images in zip(rows, restored, strict=True):
+                for output, image in zip(outputs, images, strict=True):
+                    output.write(row, image)
+            written.append(number)
+            if number == own[-1] or time.monotonic() - noted >= NOTE_EVERY_S:
+                for output in outputs:
+                    output.flush()
+                note.write("".join(f"{each}\n" for each in written))
+                note.flush()
+                written, noted = [], time.monotonic()
+            bar.update(len(rows))
+    wait()
+    if is_main():
+        for output in outputs:
+            output.finish()
+        for path in notes.glob(NOTES):
+            path.unlink()
+    wait()
+
+
+def _noted(folder: Path) -> set[int]:
+    """Numbers of the batches that are finished; a note that was cut short counts for nothing."""
+    lines = [
+        line
+        for path in folder.glob(NOTES)
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
+    ]
+    return {int(line) for line in lines if line.endswith("\n")}

@@ -1,0 +1,165 @@
+"""k-reciprocal re-ranking (Zhong et al., CVPR 2017) of the fused distance, in runs of rows.
+
+The published programs hold several dense matrices of (queries + gallery)². Here each image's
+encoding is a sparse row, and distances are products of features, made for some rows at a time: the
+fused distance sum_b w_b (1 - q_b · g_b) is sum_b w_b - q · g, if q and g join the branches'
+features, each times the root of its weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+CHUNK_BYTES = 2**26
+"""Distances or gathered features that are held at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rerank:
+    """Settings, as published: k1 = 20, k2 = 6, lambda = 0.3.
+
+    Attributes:
+        k1: neighbours among which reciprocal ones are looked for.
+        k2: neighbours whose encodings are averaged; 1 averages none.
+        lambda_value: weight of the original distance beside the Jaccard distance, in [0, 1].
+    """
+
+    k1: int = 20
+    k2: int = 6
+    lambda_value: float = 0.3
+
+
+def join(features: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
+    """One vector per image whose products are weighted sums of the branches' cosines.
+
+    Args:
+        features: per branch (N, D_b), rows of length 1.
+        weights: per branch, at least 0.
+
+    Returns:
+        (N, sum of D_b).
+    """
+    return np.concatenate(
+        [np.float32(np.sqrt(weights[branch])) * features[branch] for branch in features], axis=1
+    )
+
+
+def rerank(
+    query: Floats, gallery: Floats, total: float, settings: Rerank
+) -> Iterator[tuple[int, Floats]]:
+    """Re-ranked distances, run after run of queries.
+
+    Args:
+        query: (num_query, D) joined features; `gallery`: (num_gallery, D).
+        total: sum of the weights: the distance of two images is this less their product.
+
+    Yields:
+        First row of the run, and its distances (rows, num_gallery).
+    """
+    features = np.concatenate([query, gallery])
+    count, num_query = len(features), len(query)
+    neighbours, largest = _neighbours(features, total, max(settings.k1 + 1, settings.k2))
+    encoding = _encode(features, total, neighbours, largest, settings.k1)
+    if settings.k2 > 1:
+        near = neighbours[:, : settings.k2]
+        averages = _sparse(near, np.full(near.shape, 1 / near.shape[1], np.float32))
+        encoding = averages @ encoding
+    columns = encoding.T.tocsr()
+    rows = max(1, CHUNK_BYTES // (4 * count))
+    for start in range(0, num_query, rows):
+        stop = min(start + rows, num_query)
+        original = _squared(features[start:stop], features, total)[:, num_query:]
+        original /= largest[start:stop, None]
+        run = np.empty((stop - start, count - num_query), np.float32)
+        for row in range(start, stop):
+            shared = _shared(encoding, columns, row)[num_query:]
+            run[row - start] = 1 - shared / (2 - shared)
+        weight = np.float32(settings.lambda_value)
+        yield start, run * (1 - weight) + original * weight
+
+
+def _squared(some: Floats, features: Floats, total: float) -> Floats:
+    distances: Floats = some @ features.T
+    np.subtract(np.float32(total), distances, out=distances)
+    return np.square(distances, out=distances)
+
+
+def _neighbours(features: Floats, total: float, k: int) -> tuple[NDArray[np.int64], Floats]:
+    """The k nearest images of each, itself first, and its largest squared distance."""
+    count = len(features)
+    k = min(k, count)
+    neighbours, largest = np.empty((count, k), np.int64), np.empty(count, np.float32)
+    rows = max(1, CHUNK_BYTES // (4 * count))
+    for start in range(0, count, rows):
+        squared = _squared(features[start : start + rows], features, total)
+        span = slice(start, start + len(squared))
+        largest[span] = squared.max(axis=1)
+        near = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)
+        order = np.argsort(np.take_along_axis(squared, near, axis=1), axis=1, kind="stable")
+        neighbours[span] = np.take_along_axis(near, order, axis=1)
+    return neighbours, largest
+
+
+def _sparse(columns: NDArray[np.int64], values: Floats) -> Any:
+    """A sparse (N, N) matrix with the same number of entries in each row: both (N, k)."""
+    from scipy.sparse import csr_array
+
+    count, k = columns.shape
+    starts = np.arange(0, count * k + 1, k)
+    # copies: a sparse matrix changes its arrays when it drops its zeros
+    return csr_array((values.ravel(), columns.ravel(), starts), shape=(count, count), copy=True)
+
+
+def _reciprocal(neighbours: NDArray[np.int64], k: int) -> Any:
+    """Sparse (N, N): 1 where two images are among the k + 1 nearest of each other."""
+    near = neighbours[:, : k + 1]
+    mutual = np.empty(near.shape, np.float32)
+    rows = max(1, CHUNK_BYTES // (8 * near.shape[1] ** 2))
+    for start in range(0, len(near), rows):
+        some = near[start : start + rows]
+        own = np.arange(start, start + len(some))[:, None, None]
+        mutual[start : start + rows] = (near[some] == own).any(axis=2)
+    matrix = _sparse(near, mutual)
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _encode(
+    features: Floats, total: float, neighbours: NDArray[np.int64], largest: Floats, k1: int
+) -> Any:
+    """Each image by its k-reciprocal neighbours, sparse (N, N); rows add up to 1.
+
+    A neighbour's own reciprocal neighbours, among half as many, join where more than two thirds of
+    them are neighbours already.
+    """
+    full, half = _reciprocal(neighbours, k1), _reciprocal(neighbours, int(np.around(k1 / 2)))
+    overlap = (full @ half.T).multiply(full).tocsr()
+    sizes = np.asarray(half.sum(axis=1)).ravel()
+    overlap.data = (overlap.data > 2 / 3 * sizes[overlap.indices]).astype(np.float32)
+    overlap.eliminate_zeros()
+    encoding = (full + overlap @ half).tocsr()
+    row = np.repeat(np.arange(len(features)), np.diff(encoding.indptr))
+    step = max(1, CHUNK_BYTES // (8 * features.shape[1]))
+    for start in range(0, len(row), step):
+        span = slice(start, start + step)
+        product = np.einsum("ij,ij->i", features[row[span]], features[encoding.indices[span]])
+        encoding.data[span] = np.exp(-np.square(total - product) / largest[row[span]])
+    encoding.data /= np.bincount(row, encoding.data, len(features))[row]
+    return encoding
+
+
+def _shared(encoding: Any, columns: Any, row: int) -> NDArray[np.float64]:
+    """What a row of the encoding has in common with each row: sum of minima, (N,)."""
+    span = slice(encoding.indptr[row], encoding.indptr[row + 1])
+    starts = columns.indptr[encoding.indices[span]]
+    counts = columns.indptr[encoding.indices[span] + 1] - starts
+    flat = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+    least = np.minimum(columns.data[flat], np.repeat(encoding.data[span], counts))
+    return np.bincount(columns.indices[flat], least, columns.shape[0]).astype(np.float64)

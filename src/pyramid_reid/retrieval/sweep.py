@@ -1,0 +1,100 @@
+"""Rank-1 and mAP for all fusion weights on a grid."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyramid_reid.retrieval.metrics import Judge
+
+Floats = NDArray[np.float32]
+
+BLOCK_BYTES = 2**18
+"""Fused distances of one query that are judged at a time."""
+
+
+def simplex(branches: int, step: float) -> NDArray[np.float64]:
+    """All weights that are multiples of `step` and add up to 1, (points, branches).
+
+    Args:
+        step: divides 1.
+    """
+    parts = round(1 / step)
+    # a composition of `parts` is given by where the bars stand between the stars
+    places = list(combinations(range(parts + branches - 1), branches - 1))
+    bars = np.array(places, np.int64).reshape(len(places), branches - 1)
+    edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=-1)
+    edges[:, -1] = parts + branches - 1
+    return np.asarray((np.diff(edges, axis=1) - 1) / parts)
+
+
+class Sweep:
+    """Judges every query under every point of a grid of weights.
+
+    The true matches are found in the sorted row by a mark in the last bit of their distances'
+    32-bit pattern, which is free once the sign is dropped; with it a match comes after another
+    person's image at the same distance, as everywhere. Distances just below 0, which rounding
+    makes of 0, count as 0.
+    """
+
+    def __init__(self, judge: Judge, points: NDArray[np.float64]) -> None:
+        """Start at the first query.
+
+        Args:
+            judge: knows which images count.
+            points: (points, branches) weights.
+        """
+        self._judge, self._points = judge, points.astype(np.float32)
+        self._rank1 = np.zeros(len(points))
+        self._precision = np.zeros(len(points))
+
+    def add(self, start: int, distances: Floats) -> None:
+        """Judge the queries from row `start` on.
+
+        Args:
+            distances: (branches, rows, num_gallery).
+
+        Raises:
+            ValueError: a distance is NaN.
+        """
+        for row in range(distances.shape[1]):
+            query = start + row
+            if np.isnan(distances[:, row].min(initial=np.inf)):
+                raise ValueError(f"query {query} has a distance that is NaN")
+            draws = self._judge.columns(query)
+            for true, others in draws:
+                if len(true):
+                    self._add(
+                        distances[:, row][:, np.concatenate([true, others])],
+                        len(true),
+                        1 / len(draws),
+                    )
+
+    def _add(self, distances: Floats, matches: int, share: float) -> None:
+        """Judge one query in one gallery: (branches, images), the true matches first."""
+        block = max(1, BLOCK_BYTES // distances[0].nbytes)
+        number = np.arange(1, matches + 1)
+        for first in range(0, len(self._points), block):
+            span = slice(first, first + block)
+            fused = self._points[span] @ distances
+            np.maximum(fused, 0, out=fused)
+            keys = fused.view(np.uint32)
+            keys <<= 1
+            keys[:, :matches] |= 1
+            keys.sort(axis=1)
+            found = np.flatnonzero((keys & 1).astype(bool)).reshape(-1, matches)
+            ranks = found - keys.shape[1] * np.arange(len(keys))[:, None] + 1
+            self._rank1[span] += share * (ranks[:, 0] == 1)
+            self._precision[span] += share * (number / ranks).mean(axis=1)
+
+    def figures(self) -> dict[str, NDArray[np.float64]]:
+        """Rank-1 and mAP in percent, (points,) each, over the queries with a true match."""
+        count = self._judge.results.query.size
+        return {"rank1": 100 * self._rank1 / count, "mAP": 100 * self._precision / count}
+
+
+def best(points: NDArray[np.float64], precision: NDArray[np.float64]) -> int:
+    """The point of highest mAP; among equals, the one nearest to equal weights."""
+    return int(np.lexsort(((points**2).sum(axis=1), -precision.round(9)))[0])

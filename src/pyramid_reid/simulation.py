@@ -1,0 +1,124 @@
+"""From image files to crop stores: each file is read once, whatever the number of splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pyramid_reid.crops import Crop, CropWriter, Pixels
+from pyramid_reid.degrade import camera, downsample
+from pyramid_reid.errors import UserError
+from pyramid_reid.progress import progress
+from pyramid_reid.protocols import Protocol
+from pyramid_reid.raw_record import load_pixels
+from pyramid_reid.runtime import derive_seed
+
+AHEAD = 512
+"""Images that are decoded before they are written: bounds memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """A file, and the crop that each split makes of it, by number of the split."""
+
+    path: str
+    sha256: str
+    crops: tuple[tuple[int, Crop], ...]
+
+
+def pack(
+    root: Path,
+    paths: Sequence[str],
+    splits: Sequence[pd.DataFrame],
+    protocol: Protocol,
+    seed: int,
+    out: Path,
+) -> list[str]:
+    """Decode, degrade and write the crops of all splits, `out/split_N` each.
+
+    Args:
+        root: folder of the raw images.
+        paths: of all images below it, in the order that the stores shall have.
+        splits: as `protocol.assign` returns them.
+        seed: of the camera degradation.
+
+    Returns:
+        What is wrong with the images, a line each; the stores are whole when there is nothing.
+    """
+    images = _images(paths, splits)
+    problems = []
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(CropWriter(out / f"split_{split}")) for split in range(len(splits))
+        ]
+        # decoding and resizing release the interpreter's lock
+        pool = stack.enter_context(ThreadPoolExecutor(min(4, os.cpu_count() or 1)))
+        work = partial(_make, root, protocol, seed)
+        for image, made in progress(
+            _ahead(pool, work, images), "reading images", "images", total=len(images)
+        ):
+            if isinstance(made, UserError):
+                problems.append(str(made))
+                continue
+            for (split, crop), pixels in zip(image.crops, made, strict=True):
+                writers[split].add(crop, pixels)
+    return problems
+
+
+def unreadable(root: Path, raw: pd.DataFrame) -> list[str]:
+    """What is wrong with the images of a table with columns path and sha256, a line each."""
+    problems = []
+    for path, sha256 in progress(
+        zip(raw.path, raw.sha256, strict=True), "checking images", "images", total=len(raw)
+    ):
+        try:
+            load_pixels(root, path, sha256)
+        except UserError as error:
+            problems.append(str(error))
+    return problems
+
+
+def degrade(pixels: Pixels, ratio: int, protocol: Protocol, seed: int) -> Pixels:
+    """A crop at the low resolution of the protocol; ratio 1 changes nothing."""
+    if ratio > 1 and protocol.degradation == "camera":
+        return camera(pixels, ratio, np.random.default_rng(seed))
+    return downsample(pixels, ratio, protocol.interpolation)
+
+
+def _images(paths: Sequence[str], splits: Sequence[pd.DataFrame]) -> list[_Image]:
+    """Every file that takes part in a split, in the order of `paths`."""
+    files: dict[str, tuple[str, list[tuple[int, Crop]]]] = {}
+    for split, assigned in enumerate(splits):
+        for row in assigned.itertuples(index=False):
+            crop = Crop(row.pid, row.camid, row.role, row.ratio, row.path)
+            files.setdefault(row.path, (row.sha256, []))[1].append((split, crop))
+    return [_Image(path, files[path][0], tuple(files[path][1])) for path in paths if path in files]
+
+
+def _make(root: Path, protocol: Protocol, seed: int, image: _Image) -> list[Pixels] | UserError:
+    try:
+        pixels = load_pixels(root, image.path, image.sha256)
+    except UserError as error:
+        return error
+    return [
+        degrade(pixels, crop.ratio, protocol, derive_seed(seed, "degrade", str(split), image.path))
+        for split, crop in image.crops
+    ]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: partial[list[Pixels] | UserError], images: Sequence[_Image]
+) -> Iterator[tuple[_Image, list[Pixels] | UserError]]:
+    """Results in order, with `AHEAD` images under way at most."""
+    rest = iter(images)
+    while block := list(islice(rest, AHEAD)):
+        yield from zip(block, pool.map(work, block), strict=True)

@@ -1,0 +1,31 @@
+"""Try all fusion weights on a grid: chosen on validation identities, and at best on test data."""
+
+from _stage import run
+
+# isort: split
+
+from pathlib import Path
+
+from pyramid_reid import evaluation_figures, weight_sweep
+from pyramid_reid.evaluation import Protocol
+from pyramid_reid.params import BRANCHES, Params
+from pyramid_reid.tables import write_csv, write_json
+
+METRICS, PLOTS = Path("metrics/weights.json"), Path("plots/weights")
+
+
+def main(params: Params) -> str:
+    """Write the figures of equal, chosen and best weights, and those of the whole grid."""
+    folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
+    protocol = Protocol(params.evaluation.rule, params.evaluation.draws, params.seed)
+    surface, chosen = weight_sweep.sweep(folders, protocol, params.sweep.step)
+    write_json(METRICS, chosen)
+    evaluation_figures.weights(PLOTS / "surface.png", surface, chosen)
+    write_csv(PLOTS / "surface.csv", surface)
+    write_csv(PLOTS / "reachable.csv", weight_sweep.reachable(surface))
+    told = ", ".join(f"{name} {figures['mAP']:.1f}" for name, figures in chosen.items())
+    return f"mAP of {len(surface)} weights: {told}; all in {METRICS}"
+
+
+if __name__ == "__main__":
+    run(main)
