@@ -187,7 +187,7 @@ def features(images: Images, model: str, size: tuple[int, int], rounds: int) -> 
         reference = torchreid.reid.utils.FeatureExtractor(
             model, str(path), image_size=size, device="cpu", verbose=False
         )
-    extractor = Extractor(network, CPU)
+    extractor = Extractor(network, CPU, *size)
 
     def ours(batch: list[Pixels]) -> None:
         bilinear = Image.Resampling.BILINEAR
@@ -276,7 +276,7 @@ def accuracy(images: Images, engine: str, seed: int, epochs: int) -> dict[str, f
         with tempfile.TemporaryDirectory() as folder:
             checkpoints = Checkpoints(Path(folder), "key")
             model, _ = train(*pixels_of(seen, 128, 64), reid, seed, CPU, checkpoints)
-    extractor = Extractor(model, CPU)
+    extractor = Extractor(model, CPU, 128, 64)
     unseen = [[image for image in images if image[1] in test and image[2] == c] for c in (2, 1)]
     found = [normalize(extractor(pixels_of(side, 128, 64)[0])) for side in unseen]
     labels = [np.array([image[column] for image in side]) for side in unseen for column in (1, 2)]

@@ -1,11 +1,17 @@
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from conftest import ROOT
 from torchreid.reid.utils import FeatureExtractor
 
 from pyramid_reid.checkpoints import Checkpoints, digest
+from pyramid_reid.crops import Crop, CropStore, CropWriter
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Reid
 from pyramid_reid.reid import batches, images, osnet, training
@@ -54,7 +60,7 @@ def test_it_learns_what_can_be_learned(params, tmp_path):
     assert not model.training
     assert curve.epoch.tolist() == list(range(1, 15))
     pictures, pids = coloured()
-    features = Extractor(model, CPU)(pictures)
+    features = Extractor(model, CPU, 32, 16)(pictures)
     assert features.shape == (32, 512)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     cosine = features @ features.T
@@ -269,7 +275,9 @@ def test_a_saved_network_gives_the_same_features(tmp_path):
     loaded, height, width = osnet.load(tmp_path / "m")
     assert (height, width) == (32, 16)
     pictures, _ = coloured(1, 3)
-    np.testing.assert_array_equal(Extractor(model, CPU)(pictures), Extractor(loaded, CPU)(pictures))
+    np.testing.assert_array_equal(
+        Extractor(model, CPU, 32, 16)(pictures), Extractor(loaded, CPU, 32, 16)(pictures)
+    )
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign"])
@@ -285,7 +293,7 @@ def test_a_broken_model_file_is_named(tmp_path, damage):
 def test_features_of_a_crop_do_not_depend_on_the_others():
     model = osnet.build("osnet_x0_25", 3, 0).eval()
     pictures, _ = coloured(3, 50)
-    extract = Extractor(model, CPU)
+    extract = Extractor(model, CPU, 32, 16)
     np.testing.assert_allclose(
         extract(pictures)[120],
         extract(pictures[120:121])[0],
@@ -359,6 +367,38 @@ def test_features_are_those_of_torchreid_s_extractor(tmp_path, name):
     pictures, _ = coloured(3, 2)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     np.testing.assert_allclose(
-        Extractor(model, CPU)(pictures), reference(list(pictures)).numpy(), rtol=1e-3, atol=1e-5
+        Extractor(model, CPU, 32, 16)(pictures),
+        reference(list(pictures)).numpy(),
+        rtol=1e-3,
+        atol=1e-5,
     )
     assert all(torch.equal(model.state_dict()[key], before[key]) for key in before)
+
+
+def test_distances_of_test_and_held_out_crops_are_kept_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    counts = {"train": 3, "query": 2, "gallery": 4, "val_query": 1, "val_gallery": 5}
+    with CropWriter(tmp_path / "data/crops/split_0") as writer:
+        for role in [role for role, count in counts.items() for _ in range(count)]:
+            pixels = rng.integers(0, 256, (*rng.integers(8, 40, 2), 3), np.uint8)
+            writer.add(Crop(1, 2, role, 3, f"{role}.png"), pixels)
+    osnet.save(
+        tmp_path / "data/models/reid/ori/split_0/model.safetensors",
+        osnet.build("osnet_x0_25", 3, 0),
+        *("osnet_x0_25", 32, 16),
+    )
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    stage = [sys.executable, ROOT / "stages/distances.py", "ori"]
+    subprocess.run(stage, cwd=tmp_path, check=True, capture_output=True)
+    store = CropStore(tmp_path / "data/crops/split_0")
+    for folder, prefix in ("", ""), ("validation", "val_"):
+        out = tmp_path / "data/distances/ori/split_0" / folder
+        features = np.load(out / "features.npz")
+        for role in ("query", "gallery"):
+            table = pd.read_csv(out / f"{role}.csv")
+            assert list(table) == ["pid", "camid", "ratio", "height", "width", "source"]
+            own = store.index[store.index.role == prefix + role]
+            assert table.height.tolist() == own.height.tolist()
+            assert features[role].shape == (counts[prefix + role], 512)
+        expected = 1 - features["query"] @ features["gallery"].T
+        np.testing.assert_allclose(np.load(out / "distmat.npy"), expected, atol=1e-6)
