@@ -57,7 +57,7 @@ GIB = 2**30
 NETWORKS = {
     # network: height, width, crops per epoch, counted epochs
     "osnet_x0_25": (128, 64, 512, 5),
-    "osnet_x1_0": (256, 128, 128, 3),
+    "osnet_x1_0": (256, 128, 128, 2),
 }
 PAPER_EPOCH = 500
 """Training crops of a split of CAVIAR4REID: 25 people, 20 images each."""
@@ -211,13 +211,20 @@ def child(*arguments: object) -> subprocess.Popen[bytes]:
     )
 
 
-def memory(images: Images, model: str, size: tuple[int, int]) -> None:
-    """Print the peak memory of this process after an epoch, and the part that the crops are."""
-    pixels, pids = pixels_of(images, *size)
-    with tempfile.TemporaryDirectory() as folder:
-        train(pixels, pids, settings(model, *size, 1), 1, CPU, Checkpoints(Path(folder), "key"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
-    say(f"{model}.peak_memory_beyond_crops", peak - pixels.nbytes / GIB, "GiB")
+def memory(images: Images, model: str, size: tuple[int, int], engine: str) -> None:
+    """Print the peak memory of this process after an epoch, less the crops' bytes."""
+    reid = settings(model, *size, 1)
+    crops_bytes = 0
+    if engine == "torchreid":
+        TorchreidTraining(images, reid, 1, workers=0).epoch()
+    else:
+        pixels, pids = pixels_of(images, *size)
+        crops_bytes = pixels.nbytes
+        with tempfile.TemporaryDirectory() as folder:
+            train(pixels, pids, reid, 1, CPU, Checkpoints(Path(folder), "key"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - crops_bytes
+    name = "peak_memory_torchreid" if engine == "torchreid" else "peak_memory_beyond_crops"
+    say(f"{model}.{name}", peak / GIB, "GiB")
 
 
 def resumable(images: Images, folder: Path) -> None:
@@ -325,9 +332,10 @@ def main() -> None:
         what, *rest = arguments.child
         folder = Path(rest[0])
         if what == "memory":
-            height, width, count, _ = NETWORKS[rest[1]]
-            images = read_set(Path(rest[2]) if rest[2:] else None, folder / "set", 4)[:count]
-            memory((images * count)[:count], rest[1], (height, width))
+            model, engine, *root = rest[1:]
+            height, width, count, _ = NETWORKS[model]
+            images = read_set(Path(root[0]) if root else None, folder / "set", 4)
+            memory((images * count)[:count], model, (height, width), engine)
         else:
             resumable(read_set(None, folder / "set", 12), folder)
         return
@@ -359,8 +367,9 @@ def main() -> None:
             say(f"{model}.features_per_s_torchreid", theirs, "1/s")
             say(f"{model}.features_speedup_vs_torchreid", ours / theirs, "x")
             root = [arguments.data_root] if arguments.data_root else []
-            if child("memory", folder, model, *root).wait():
-                sys.exit("the training whose memory is measured failed")
+            for engine in ("ours", "torchreid"):
+                if child("memory", folder, model, engine, *root).wait():
+                    sys.exit("the training whose memory is measured failed")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
@@ -238,6 +239,24 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
     call(copy, *command[:3], "--force", *command[3:])
     assert outs_of(copy, "train_reid@h1") == resumed
     assert resumed != before
+
+
+def test_the_launcher_runs_a_stage_on_two_processes(copy):
+    path = copy / "params.yaml"
+    launcher = "torchrun --standalone --nproc_per_node 2"
+    path.write_text(path.read_text().replace("launcher: python", f"launcher: {launcher}"))
+    before = (copy / "plots/train_reid/ori/curve.csv").read_text()
+    output = call(copy, "dvc", "repro", "-s", "train_reid@ori")
+    assert f"> {launcher} stages/train_reid.py ori" in output
+    assert output.count("train_reid ori: 2 network(s) in data/models/reid/ori") == 1
+    # batches of four small crops: beyond the first epoch, rounding decides much
+    after = (copy / "plots/train_reid/ori/curve.csv").read_text()
+    first, alone = (np.genfromtxt(text.splitlines(), delimiter=",")[1] for text in (after, before))
+    np.testing.assert_allclose(first[[0, 1, 3]], alone[[0, 1, 3]], rtol=0.01)
+    live = copy / "data/live/reid/ori/split_1/plots/metrics"
+    names = {"loss", "accuracy", "lr", "images_per_s"}
+    assert {file.stem for file in live.iterdir()} == names
+    assert ran(call(copy, "dvc", "repro", "--dry", "-s", "train_reid@ori")) == []
 
 
 def test_a_killed_restoration_training_goes_on_to_the_same_bytes(copy):
