@@ -46,7 +46,7 @@ pin_environment(THREADS)
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from pyramid_reid.evaluation import Protocol, evaluate_splits, report  # noqa: E402
+from pyramid_reid.evaluation import Judging, evaluate_splits, report  # noqa: E402
 from pyramid_reid.params import BRANCHES  # noqa: E402
 from pyramid_reid.retrieval.distance import (  # noqa: E402
     DistanceReader,
@@ -198,7 +198,7 @@ def end_to_end(size: tuple[int, int, int, int], folder: Path) -> None:
     del features
     start = time.perf_counter()
     weights = dict.fromkeys(BRANCHES, 0.25)
-    report(evaluate_splits({branch: folder / branch for branch in BRANCHES}, weights, Protocol()))
+    report(evaluate_splits({branch: folder / branch for branch in BRANCHES}, weights, Judging()))
     judged = time.perf_counter() - start
     # not getrusage's: that one starts at the size of the process that started this one
     status = Path("/proc/self/status").read_text(encoding="utf-8")

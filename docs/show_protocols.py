@@ -23,7 +23,7 @@ for name, protocol in PROTOCOLS.items():
             "ratios": ",".join(map(str, protocol.ratios)) or "natural",
             "per": protocol.ratio_per,
             "filter": protocol.interpolation if protocol.ratios else "-",
-            "gallery": protocol.gallery,
+            "rule": protocol.rule,
         }
     )
 print(pd.DataFrame(rows).to_string(index=False))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyramid_reid import crops, evaluation, evaluation_figures, queries, ranked_lists
 from pyramid_reid.params import BRANCHES, Params
+from pyramid_reid.protocols import PROTOCOLS
 from pyramid_reid.retrieval.rerank import Rerank
 from pyramid_reid.runtime import derive_seed
 from pyramid_reid.tables import write_csv, write_json
@@ -21,9 +22,10 @@ def main(params: Params) -> str:
     """Write the figures, their uncertainty, what each query reached, and pictures."""
     settings, weights = params.evaluation, params.fusion.weights
     folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
-    protocol = evaluation.Protocol(settings.rule, settings.draws, params.seed)
+    rule = settings.rule or PROTOCOLS[params.data.name].rule
+    judging = evaluation.Judging(rule, settings.draws, params.seed)
     rerank = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
-    done = evaluation.evaluate_splits(folders, weights, protocol, rerank)
+    done = evaluation.evaluate_splits(folders, weights, judging, rerank)
     metrics = evaluation.report(done)
     write_json(METRICS, metrics)
 
@@ -46,7 +48,7 @@ def main(params: Params) -> str:
     first = done[0]
     store = crops.CropStore(crops_of("ori") / first.name)
     in_split = {branch: folder / first.name for branch, folder in folders.items()}
-    lists = ranked_lists.lists(first, in_split, store, weights, settings.rule)
+    lists = ranked_lists.lists(first, in_split, store, weights, rule)
     ranked_lists.draw(PLOTS / "ranked_lists.png", lists)
     fused = metrics["fused"]
     return f"fused Rank-1 {fused['rank1']:.1f} %, mAP {fused['mAP']:.1f} %; all in {METRICS}"

@@ -7,8 +7,9 @@ from _stage import run
 from pathlib import Path
 
 from pyramid_reid import evaluation_figures, weight_sweep
-from pyramid_reid.evaluation import Protocol
+from pyramid_reid.evaluation import Judging
 from pyramid_reid.params import BRANCHES, Params
+from pyramid_reid.protocols import PROTOCOLS
 from pyramid_reid.tables import write_csv, write_json
 
 METRICS, PLOTS = Path("metrics/weights.json"), Path("plots/weights")
@@ -17,8 +18,9 @@ METRICS, PLOTS = Path("metrics/weights.json"), Path("plots/weights")
 def main(params: Params) -> str:
     """Write the figures of equal, chosen and best weights, and those of the whole grid."""
     folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
-    protocol = Protocol(params.evaluation.rule, params.evaluation.draws, params.seed)
-    surface, chosen = weight_sweep.sweep(folders, protocol, params.sweep.step)
+    rule = params.evaluation.rule or PROTOCOLS[params.data.name].rule
+    judging = Judging(rule, params.evaluation.draws, params.seed)
+    surface, chosen = weight_sweep.sweep(folders, judging, params.sweep.step)
     write_json(METRICS, chosen)
     evaluation_figures.weights(PLOTS / "surface.png", surface, chosen)
     write_csv(PLOTS / "surface.csv", surface)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from pyramid_reid.errors import UserError
-from pyramid_reid.evaluation import Protocol, cmc_curves, evaluate_splits, report
+from pyramid_reid.evaluation import Judging, cmc_curves, evaluate_splits, report
 from pyramid_reid.retrieval.distance import cosine_distances, normalize
 from pyramid_reid.retrieval.rerank import Rerank
 
@@ -22,7 +22,7 @@ def table(pids, camid, height=40):
 
 
 LABELS = {"query": table([1, 2], 2), "gallery": table([1, 2, 3], 1)}
-MARKET = Protocol()
+MARKET = Judging()
 
 
 def write(folder, distmat, labels=LABELS):
@@ -112,8 +112,8 @@ def test_single_shot_draws_are_the_same_for_all_rankings(tmp_path):
     for branch in ("ori", "h1"):
         write(tmp_path / branch / "split_0", same, many)
     folders = {branch: tmp_path / branch for branch in ("ori", "h1")}
-    protocol = Protocol("single_shot", draws=30, seed=5)
-    metrics = report(evaluate_splits(folders, {"ori": 1.0, "h1": 1.0}, protocol))
+    judging = Judging("single_shot", draws=30, seed=5)
+    metrics = report(evaluate_splits(folders, {"ori": 1.0, "h1": 1.0}, judging))
     assert metrics["fused"] == metrics["ori"] == metrics["h1"]
     assert metrics["fused"]["rank1_std"] > 0
     assert metrics["fused"]["rank5"] == 100  # four people, one crop each

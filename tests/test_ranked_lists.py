@@ -6,7 +6,7 @@ from PIL import Image
 from pyramid_reid import ranked_lists
 from pyramid_reid.crops import Crop, CropStore, CropWriter
 from pyramid_reid.errors import UserError
-from pyramid_reid.evaluation import Protocol, evaluate_splits
+from pyramid_reid.evaluation import Judging, evaluate_splits
 
 
 def test_best_middle_and_worst_are_picked():
@@ -49,7 +49,7 @@ def ranked(tmp_path):
     np.save(folder / "distmat.npy", distmat)
     for role in ("query", "gallery"):
         store.index.loc[store.rows(role)].to_csv(folder / f"{role}.csv", index=False)
-    (split,) = evaluate_splits({"ori": tmp_path / "ori"}, {"ori": 0.5}, Protocol())
+    (split,) = evaluate_splits({"ori": tmp_path / "ori"}, {"ori": 0.5}, Judging())
     return split, {"ori": folder}, store
 
 

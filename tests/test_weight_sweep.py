@@ -4,7 +4,7 @@ import pytest
 from test_evaluation import table, write
 
 from pyramid_reid.errors import UserError
-from pyramid_reid.evaluation import Protocol, evaluate_splits, report
+from pyramid_reid.evaluation import Judging, evaluate_splits, report
 from pyramid_reid.retrieval.metrics import Judge, evaluate, summary
 from pyramid_reid.retrieval.sweep import Sweep, best, simplex
 from pyramid_reid.weight_sweep import reachable, sweep
@@ -75,7 +75,7 @@ def folders(tmp_path):
 
 
 def test_validation_chooses_without_looking_at_the_test_set(folders):
-    surface, chosen = sweep(folders, Protocol(), 0.25)
+    surface, chosen = sweep(folders, Judging(), 0.25)
     assert list(surface.columns) == ["w_ori", "w_h1", "rank1", "mAP"]
     assert list(chosen) == ["nearest_equal", "validation", "oracle_test"]
     assert chosen["nearest_equal"]["w_ori"] == 0.5
@@ -84,7 +84,7 @@ def test_validation_chooses_without_looking_at_the_test_set(folders):
     assert chosen["oracle_test"]["mAP"] == pytest.approx(surface.mAP.max(), abs=0.01)
     for point in (chosen["nearest_equal"], chosen["oracle_test"]):
         weights = {branch: point[f"w_{branch}"] for branch in folders}
-        fused = report(evaluate_splits(folders, weights, Protocol()))["fused"]
+        fused = report(evaluate_splits(folders, weights, Judging()))["fused"]
         assert {key: point[key] for key in ("rank1", "mAP")} == {
             key: fused[key] for key in ("rank1", "mAP")
         }
@@ -92,7 +92,7 @@ def test_validation_chooses_without_looking_at_the_test_set(folders):
 
 def test_without_validation_identities_nothing_is_chosen(folders):
     (folders["ori"] / "split_1" / "validation").rename(folders["ori"] / "elsewhere")
-    assert list(sweep(folders, Protocol(), 0.5)[1]) == ["nearest_equal", "oracle_test"]
+    assert list(sweep(folders, Judging(), 0.5)[1]) == ["nearest_equal", "oracle_test"]
 
 
 def test_branches_that_do_not_belong_together_are_refused(folders):
@@ -100,7 +100,7 @@ def test_branches_that_do_not_belong_together_are_refused(folders):
     for role, crops in labels.items():
         crops.to_csv(folders["h1"] / "split_0" / f"{role}.csv", index=False)
     with pytest.raises(UserError, match="ranks other query crops"):
-        sweep(folders, Protocol(), 0.5)
+        sweep(folders, Judging(), 0.5)
 
 
 def test_reachable_is_the_best_at_each_weight():

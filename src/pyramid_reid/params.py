@@ -275,7 +275,7 @@ class Fusion(Section):
 class Evaluation(Section):
     """How rankings are judged, and what is told of their uncertainty."""
 
-    rule: Literal["market1501", "all_shot", "single_shot"]
+    rule: Literal["market1501", "all_shot", "single_shot"] | None
     draws: PositiveInt
     resamples: Annotated[int, Field(ge=100)]
     rerank: bool

@@ -33,7 +33,8 @@ class Protocol:
         degradation: `downsample` alone, or what a `camera` does: blur, noise and JPEG, too.
         mixed: official queries and gallery stay as they are, with both resolutions in each;
             otherwise only low-resolution crops ask and only high-resolution crops answer.
-        gallery: `multi` ranks all gallery crops, `single` one per person, drawn several times.
+        rule: how rankings are judged (`retrieval.metrics.Rule`): `market1501` leaves out the
+            query's own camera, `single_shot` ranks one crop per person, drawn several times.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Protocol:
     interpolation: Literal["bicubic", "bilinear", "lanczos"] = "bicubic"
     degradation: Literal["downsample", "camera"] = "downsample"
     mixed: bool = False
-    gallery: Literal["multi", "single"] = "multi"
+    rule: Literal["market1501", "all_shot", "single_shot"] = "market1501"
 
 
 SING = "Jiao et al., SING, AAAI 2018: low-resolution queries, high-resolution gallery, r in {2,3,4}"
@@ -60,22 +61,22 @@ PROTOCOLS = {
     # 25/25 of the 50 people both cameras saw. The shop-front camera (2) is the low-resolution one.
     "caviar4reid": Protocol(
         "CAVIAR4REID", f"{SING}; natural resolutions, 10 random halves", 10, low_camera=2,
-        gallery="single",
+        rule="single_shot",
     ),
     # 316/316; one image per person and camera, so that the gallery is single-shot by nature.
     "viper": Protocol(
         "MLR-VIPeR", f"{SING}; 10 random halves, one random camera of each person is low", 10,
-        low_camera="random", ratios=(2, 3, 4), gallery="single",
+        low_camera="random", ratios=(2, 3, 4), rule="single_shot",
     ),
     # 100/100 of the 200 people both cameras saw; 549 more of camera B are in the gallery.
     "prid2011": Protocol(
         "MLR-PRID2011", "Hirzer et al., SCIA 2011 (single-shot, A asks, B answers); r as in SING",
-        10, low_camera=1, ratios=(2, 3, 4), gallery="single",
+        10, low_camera=1, ratios=(2, 3, 4), rule="single_shot",
     ),
     # 125/125; 775 crops of other people are in the gallery. Resolutions are low by nature.
     "grid": Protocol(
         "GRID", "Loy et al., IJCV 2010; 10 random halves, probes ask", 10, low_camera=1,
-        gallery="single",
+        rule="single_shot",
     ),
     "market1501": Protocol(
         "MLR-Market-1501",
@@ -98,7 +99,7 @@ PROTOCOLS = {
         "MLR-CUHK03", "github.com/hyk1996/Degradation-Invariant-Re-D: bilinear, factor per image,"
         " one random camera of each person is low, single-shot gallery",
         10, official=True, low_camera="random", ratios=(2, 3, 4),
-        interpolation="bilinear", gallery="single",
+        interpolation="bilinear", rule="single_shot",
     ),
     "mta_reid": Protocol(
         "MTA-ReID", "github.com/amateurbo/PRPR: official lists, sizes vary by nature",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,10 @@ from pyramid_reid.protocols import Protocol
 from pyramid_reid.raw_record import load_pixels
 from pyramid_reid.runtime import derive_seed
 
-AHEAD = 512
-"""Images that are decoded before they are written: bounds memory."""
+TOGETHER = 32
+"""Images of one piece of work: the more, the less is spent on handing them over."""
+AHEAD = 16
+"""Pieces of work that are under way at once: bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def pack(
             stack.enter_context(CropWriter(out / f"split_{split}")) for split in range(len(splits))
         ]
         # decoding and resizing release the interpreter's lock
-        pool = stack.enter_context(ThreadPoolExecutor(min(4, os.cpu_count() or 1)))
+        pool = stack.enter_context(ThreadPoolExecutor(min(8, os.cpu_count() or 1)))
         work = partial(_make, root, protocol, seed)
         for image, made in progress(
             _ahead(pool, work, images), "reading images", "images", total=len(images)
@@ -104,7 +106,14 @@ def _images(paths: Sequence[str], splits: Sequence[pd.DataFrame]) -> list[_Image
     return [_Image(path, files[path][0], tuple(files[path][1])) for path in paths if path in files]
 
 
-def _make(root: Path, protocol: Protocol, seed: int, image: _Image) -> list[Pixels] | UserError:
+def _make(
+    root: Path, protocol: Protocol, seed: int, images: Sequence[_Image]
+) -> list[list[Pixels] | UserError]:
+    """The crops of each image, one per split that it takes part in."""
+    return [_crops(root, protocol, seed, image) for image in images]
+
+
+def _crops(root: Path, protocol: Protocol, seed: int, image: _Image) -> list[Pixels] | UserError:
     try:
         pixels = load_pixels(root, image.path, image.sha256)
     except UserError as error:
@@ -116,9 +125,14 @@ def _make(root: Path, protocol: Protocol, seed: int, image: _Image) -> list[Pixe
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, work: partial[list[Pixels] | UserError], images: Sequence[_Image]
+    pool: ThreadPoolExecutor,
+    work: Callable[[Sequence[_Image]], list[list[Pixels] | UserError]],
+    images: Sequence[_Image],
 ) -> Iterator[tuple[_Image, list[Pixels] | UserError]]:
-    """Results in order, with `AHEAD` images under way at most."""
-    rest = iter(images)
-    while block := list(islice(rest, AHEAD)):
-        yield from zip(block, pool.map(work, block), strict=True)
+    """Results in order, with `AHEAD` pieces of work under way at most."""
+    pieces = [images[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
+    under_way = deque[Future[list[list[Pixels] | UserError]]]()
+    for number, piece in enumerate(pieces):
+        while len(under_way) < AHEAD and number + len(under_way) < len(pieces):
+            under_way.append(pool.submit(work, pieces[number + len(under_way)]))
+        yield from zip(piece, under_way.popleft().result(), strict=True)

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyramid_reid.errors import UserError
-from pyramid_reid.evaluation import Protocol, common_splits, distance_runs, labels
+from pyramid_reid.evaluation import Judging, common_splits, distance_runs, labels
 from pyramid_reid.progress import progress
 from pyramid_reid.retrieval.metrics import rows_at_a_time
 from pyramid_reid.retrieval.sweep import Sweep, best, simplex
@@ -24,7 +24,7 @@ VALIDATION = "validation"
 
 
 def sweep(
-    folders: Mapping[str, Path], protocol: Protocol, step: float
+    folders: Mapping[str, Path], judging: Judging, step: float
 ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
     """Figures on the test set of all weights that are multiples of `step` and add up to 1.
 
@@ -44,7 +44,7 @@ def sweep(
     points = simplex(len(folders), step)
     names = [f"w_{branch}" for branch in folders]
     splits = common_splits(folders)
-    test = [_figures(folders, split, protocol, points) for split in splits]
+    test = [_figures(folders, split, judging, points) for split in splits]
     mean = {key: np.mean([figures[key] for figures in test], axis=0) for key in test[0]}
     surface = pd.DataFrame({**dict(zip(names, points.T, strict=True)), **mean})
 
@@ -64,7 +64,7 @@ def sweep(
     first = next(iter(folders.values()))
     if all((first / split / VALIDATION).is_dir() for split in splits):
         indices = [
-            best(points, _figures(folders, f"{split}/{VALIDATION}", protocol, points)["mAP"])
+            best(points, _figures(folders, f"{split}/{VALIDATION}", judging, points)["mAP"])
             for split in splits
         ]
         chosen["validation"] = at(indices)
@@ -73,13 +73,13 @@ def sweep(
 
 
 def _figures(
-    folders: Mapping[str, Path], split: str, protocol: Protocol, points: NDArray[np.float64]
+    folders: Mapping[str, Path], split: str, judging: Judging, points: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
     """Rank-1 and mAP of each point in one split, (points,)."""
     query, gallery = labels({branch: folder / split for branch, folder in folders.items()})
     files = {branch: folder / split / "distmat.npy" for branch, folder in folders.items()}
     try:
-        grid = Sweep(protocol.judge(split, query, gallery), points)
+        grid = Sweep(judging.judge(split, query, gallery), points)
         runs = distance_runs(files, len(query), len(gallery))
         total = -(-len(query) // rows_at_a_time(len(gallery)))
         for start, parts in progress(runs, split, "runs of queries", total):
