@@ -158,7 +158,7 @@ def table(root: Path, names: list[str], *, quick: bool) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
         people = {"CAVIAR4REID": caviar, "PRID2011": prid}[name](root)
-        train_pids, test_pids = split_identities(sorted(people), None, PARAMS.seed, 0)
+        train_pids, test_pids = split_identities(sorted(people), PARAMS.seed, 0)
         seen, unseen = (
             [make_pair(image, SCALES) for pid in sorted(pids) for image in people[pid]]
             for pids in (train_pids, test_pids)

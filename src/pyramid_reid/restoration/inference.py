@@ -13,7 +13,7 @@ from pyramid_reid.restoration.pairs import to_pixels, to_tensor
 from pyramid_reid.restoration.pyramid import Reconstructor, pad
 from pyramid_reid.restoration.swinir import WINDOW
 
-BATCH_PIXELS = 2**15
+BATCH_PIXELS = 2**13
 """Low-resolution pixels restored at once where no param says how many."""
 
 
