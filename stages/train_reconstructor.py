@@ -49,18 +49,20 @@ def main(params: Params) -> str:
     """Write a network per split, PSNR and SSIM beside bicubic, curves and pictures."""
     restoration, device = params.restoration, join(start_torch(params.device, params.threads))
     settings = params.model_dump(include={"seed", "threads", "device", "restoration"})
+    settings["degradation"] = params.simulate.degradation
     start = [] if restoration.pretrained == "none" else [Path(restoration.pretrained)]
     trained, compared = [], []
     for split in crops.splits(CROPS):
         states = Checkpoints(STATES / split, digest(settings, CROPS / split, *start))
         store = crops.CropStore(CROPS / split)
+        seed = derive_seed(params.seed, "reconstructor", split)
+        camera_seed = seed if settings["degradation"] == "camera" else None
         seen, validation, unseen = (
-            pairs.of_roles(store, roles, restoration.scales)
+            pairs.of_roles(store, roles, restoration.scales, camera_seed)
             for roles in (pairs.TRAIN, pairs.VALIDATION, pairs.TEST)
         )
         test = quality.judged(unseen)
         watched = quality.judged(validation or unseen, WATCHED)
-        seed = derive_seed(params.seed, "reconstructor", split)
         live = LiveCurves(LIVE / split)
         trained.append(train(seen, watched, restoration, seed, device, states, live))
         if is_main():

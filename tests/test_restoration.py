@@ -481,3 +481,14 @@ def test_psnr_by_height_is_the_mean_of_the_crops_of_a_height():
     assert table.height.is_monotonic_increasing
     np.testing.assert_allclose(table.x4 - table.height, 4)
     assert list(quality.by_height(measured[:4]).crops) == [2]  # of one height: one bin
+
+
+def test_inputs_may_be_degraded_as_a_camera_does(store):
+    plain = pairs.of_roles(store, pairs.TRAIN, (2, 3, 4))
+    robust = [pairs.of_roles(store, pairs.TRAIN, (2, 3, 4), seed) for seed in (1, 1, 2)]
+    for ours, other in zip(robust[0], plain, strict=True):
+        assert ours.low.shape == other.low.shape
+        assert (ours.low != other.low).any()
+        assert all(np.array_equal(*both) for both in zip(ours.targets, other.targets, strict=True))
+    assert all(np.array_equal(a.low, b.low) for a, b in zip(robust[0], robust[1], strict=True))
+    assert any((a.low != b.low).any() for a, b in zip(robust[0], robust[2], strict=True))

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from pyramid_reid.crops import CropStore, Pixels
-from pyramid_reid.degrade import resize
+from pyramid_reid.degrade import camera, resize
 from pyramid_reid.errors import UserError
 
 TRAIN, VALIDATION, TEST = ("train",), ("val_query", "val_gallery"), ("query", "gallery")
@@ -31,12 +31,19 @@ class Pair:
     targets: tuple[Pixels, ...]
 
 
-def make_pair(pixels: Pixels, scales: Sequence[int], ratio: int | None = None) -> Pair:
+def make_pair(
+    pixels: Pixels,
+    scales: Sequence[int],
+    ratio: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> Pair:
     """Build a pair from (H, W, 3) uint8; H and W are first cut to multiples of the ratio.
 
     Args:
         ratio: by which the input is down-sampled; by default the largest scale, so that no target
             is larger than the crop.
+        rng: makes the input as a cheap camera would (`degrade.camera`); without, it is only
+            down-sampled.
 
     Raises:
         ValueError: the crop is smaller than the ratio.
@@ -52,7 +59,8 @@ def make_pair(pixels: Pixels, scales: Sequence[int], ratio: int | None = None) -
             return whole
         return resize(whole, height * scale, width * scale, Image.Resampling.BICUBIC)
 
-    return Pair(at(1), tuple(at(scale) for scale in scales))
+    low = at(1) if rng is None else camera(whole, ratio, rng)
+    return Pair(low, tuple(at(scale) for scale in scales))
 
 
 def high_resolution(store: CropStore, roles: Sequence[str], least: int) -> list[Pixels]:
@@ -76,9 +84,17 @@ def high_resolution(store: CropStore, roles: Sequence[str], least: int) -> list[
     return [store[int(row)] for row in chosen.index]
 
 
-def of_roles(store: CropStore, roles: Sequence[str], scales: Sequence[int]) -> list[Pair]:
-    """Pairs of the high-resolution crops of these roles that are as large as the largest scale."""
-    return [make_pair(pixels, scales) for pixels in high_resolution(store, roles, max(scales))]
+def of_roles(
+    store: CropStore, roles: Sequence[str], scales: Sequence[int], camera_seed: int | None = None
+) -> list[Pair]:
+    """Pairs of the high-resolution crops of these roles that are as large as the largest scale.
+
+    Args:
+        camera_seed: of inputs degraded as by a cheap camera; None only down-samples them.
+    """
+    rng = None if camera_seed is None else np.random.default_rng(camera_seed)
+    crops = high_resolution(store, roles, max(scales))
+    return [make_pair(pixels, scales, rng=rng) for pixels in crops]
 
 
 class PatchSampler:
