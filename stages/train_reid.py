@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import crops, figures
+from pyramid_reid import crops, figures, weights_file
 from pyramid_reid.checkpoints import Checkpoints, digest
 from pyramid_reid.distributed import join, main_first
 from pyramid_reid.live import LiveCurves
@@ -34,7 +34,7 @@ def main(params: Params) -> str:
     height, width = reid.input_size(BRANCH)
     with main_first():
         start = pretrained.find(reid.pretrained, reid.model, reid.pretrained_sha256, FETCHED)
-    weights = pretrained.read(start) if start else None
+    weights = weights_file.read(start) if start else None
     settings = params.model_dump(include={"seed", "threads", "device"}) | reid.model_dump()
     points: list[dict[str, float]] = []
     for split in crops.splits(CROPS):

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torchreid.reid.utils import save_checkpoint
 
+from pyramid_reid import weights_file
 from pyramid_reid.errors import UserError
 from pyramid_reid.reid import osnet, pretrained
 
@@ -47,7 +48,7 @@ def test_every_format_gives_all_but_the_classifier(network, tmp_path, capsys, wr
     capsys.readouterr()
     model = osnet.build("osnet_x0_25", 4, 2)
     before = model.classifier.weight.clone()
-    pretrained.apply(model, pretrained.read(path))
+    pretrained.apply(model, weights_file.read(path))
     assert same_body(model, network)
     assert torch.equal(model.classifier.weight, before)
     count = len(model.state_dict()) - 2
@@ -83,10 +84,10 @@ class Trap:
 def test_what_is_no_checkpoint_is_named_and_never_run(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"{name} is no checkpoint"):
-        pretrained.read(tmp_path / name)
+        weights_file.read(tmp_path / name)
     torch.save({"state_dict": Trap()}, tmp_path / "m.pth")
     with pytest.raises(UserError, match=r"m\.pth is no checkpoint"):
-        pretrained.read(tmp_path / "m.pth")
+        weights_file.read(tmp_path / "m.pth")
     assert "ran" not in capsys.readouterr().out
 
 

@@ -56,6 +56,6 @@ def test_a_file_of_more_than_weights_is_an_error(tmp_path, content, capsys):
         torch.save({"state_dict": Harmful()}, path)
     elif content == "text":
         path.write_text("not weights")
-    with pytest.raises(UserError, match=r"weights\.pth cannot be read as weights"):
+    with pytest.raises(UserError, match=r"weights\.pth is no checkpoint"):
         start_from(fresh(), path)
     assert "run" not in capsys.readouterr().out

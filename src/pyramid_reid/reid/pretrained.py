@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import gdown
-import numpy as np
 import pooch
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchreid.reid.models import osnet, osnet_ain
 
@@ -20,14 +14,6 @@ from pyramid_reid.errors import UserError
 
 CLASSIFIER = "classifier."
 """Prefix of the layer that knows the identities of another set."""
-
-_SCALAR = np.float64(0).__reduce__()[0]
-NUMBERS: list[Any] = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    *(np.dtype, np.dtypes.Float32DType, np.dtypes.Float64DType),
-]
-"""What a checkpoint may hold beside weights: torchreid's has its Rank-1 as a NumPy number."""
 
 ENOUGH = 0.5
 """Share of the network's weights that must fit. In a network of another width some do by chance."""
@@ -98,35 +84,6 @@ def _fetch(address: str, path: Path) -> None:
             f" {address} where there is a network, and put it at {path}, or give its path as"
             " reid.pretrained"
         ) from error
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """Weights of a checkpoint (.safetensors, or .pth and .pth.tar as torchreid writes them).
-
-    Returns:
-        By name, without the prefix that DataParallel adds.
-
-    Raises:
-        UserError: the file is damaged, or holds something else; code in it is never run.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            with torch.serialization.safe_globals(NUMBERS):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).split(".")[0]
-        raise UserError(f"{path} is no checkpoint that holds weights only ({reason})") from error
-    weights = content.get("state_dict", content) if isinstance(content, dict) else {}
-    tensors = {
-        str(name).removeprefix("module."): value
-        for name, value in weights.items()
-        if isinstance(value, Tensor)
-    }
-    if not tensors:
-        raise UserError(f"{path} holds no weights by name")
-    return tensors
 
 
 def matching(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
