@@ -1,7 +1,8 @@
-"""DukeMTMC-reID (Zheng et al., ICCV 2017): three folders, 702 people train and 702 test, 8 cameras.
+"""DukeMTMC-reID (Zheng et al., ICCV 2017): 702 people train and 702 test, 8 cameras.
 
-`bounding_box_train/0001_c2_f0046182.jpg` is person 1 seen by camera 2. 408 more people are in the
-gallery only. Duke University withdrew the set in 2019: use it only where you may.
+In Market-1501's folders: `bounding_box_train/0001_c2_f0046182.jpg` is person 1 seen by camera 2. 408
+more people are in the gallery only. Duke University withdrew the set in 2019: use it only where you
+may.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pyramid_reid.datasets.raw import RawImage, check_root, parse
+from pyramid_reid.datasets.market1501 import MARKS, of_folders
+from pyramid_reid.datasets.raw import RawImage
 
-ROLES = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
-MARKS = tuple(ROLES)
+__all__ = ["MARKS", "read"]
 NAME = re.compile(r"(?P<pid>\d{4})_c(?P<camid>[1-8])_f\d{7}\.jpg")
 
 
@@ -22,8 +23,4 @@ def read(root: Path, _variant: str | None = None) -> list[RawImage]:
     Raises:
         UserError: the folder is not the set's, or files are named otherwise.
     """
-    check_root(root, MARKS)
-    return [
-        RawImage(path, int(name["pid"]), int(name["camid"]), ROLES[path.partition("/")[0]])
-        for path, name in parse(root, ROLES, NAME, "query/0005_c2_f0046985.jpg")
-    ]
+    return of_folders(root, NAME, "query/0005_c2_f0046985.jpg")

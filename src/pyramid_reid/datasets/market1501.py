@@ -24,9 +24,22 @@ def read(root: Path, _variant: str | None = None) -> list[RawImage]:
     Raises:
         UserError: the folder is not the set's, or files are named otherwise.
     """
+    images = of_folders(root, NAME, "query/0001_c1s1_001051_00.jpg")
+    return [image for image in images if image.pid != JUNK]
+
+
+def of_folders(root: Path, name: re.Pattern[str], example: str) -> list[RawImage]:
+    """List the crops of a set whose folders are those of Market-1501, each by name.
+
+    Args:
+        name: pattern of a file name, with the groups pid and camid.
+        example: a path, for messages.
+
+    Raises:
+        UserError: the folder is not the set's, or files are named otherwise.
+    """
     check_root(root, MARKS)
     return [
-        RawImage(path, int(name["pid"]), int(name["camid"]), ROLES[path.partition("/")[0]])
-        for path, name in parse(root, ROLES, NAME, "query/0001_c1s1_001051_00.jpg")
-        if int(name["pid"]) != JUNK
+        RawImage(path, int(match["pid"]), int(match["camid"]), ROLES[path.partition("/")[0]])
+        for path, match in parse(root, ROLES, name, example)
     ]
