@@ -157,3 +157,10 @@ def test_re_ranking_with_all_weight_on_the_distance_is_the_fusion(tmp_path):
     (tmp_path / "h1" / "split_0" / "features.npz").unlink()
     with pytest.raises(UserError, match=r"features\.npz"):
         evaluate_splits(folders, weights, MARKET, Rerank())
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"pid,camid\n1,a\n", b"pid,camid\n1,1\n"])
+def test_a_damaged_table_of_crops_is_named(folders, content):
+    (folders["h1"] / "split_1" / "query.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"h1/split_1/query\.csv (is no table|lacks the column)"):
+        evaluate_splits(folders, {"ori": 1.0, "h1": 1.0}, MARKET)

@@ -1,4 +1,6 @@
+import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
+from safetensors.torch import save_file
 from torchreid.reid.utils import FeatureExtractor
 
 from pyramid_reid.checkpoints import Checkpoints, digest
@@ -402,3 +405,28 @@ def test_distances_of_test_and_held_out_crops_are_kept_apart(tmp_path):
             assert features[role].shape == (counts[prefix + role], 512)
         expected = 1 - features["query"] @ features["gallery"].T
         np.testing.assert_allclose(np.load(out / "distmat.npy"), expected, atol=1e-6)
+
+
+def test_a_network_file_with_other_metadata_is_one_clear_error(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = osnet.build("osnet_x0_25", 2, 0)
+    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+    for network in ("{", "[]", '{"name": "osnet_x0_25"}', '{"name": "other", "height": 1}'):
+        save_file(weights, path, {"network": network})
+        with pytest.raises(UserError, match="is no re-identification network"):
+            osnet.load(path)
+
+
+def test_a_checkpoint_that_holds_code_is_not_run(tmp_path, capsys):
+    class Trap:
+        def __reduce__(self):
+            return print, ("code in a checkpoint ran",)
+
+    checkpoints = Checkpoints(tmp_path, "key")
+    content = pickle.dumps(Trap(), protocol=2)
+    checkpoints.path.parent.mkdir()
+    checkpoints.path.write_bytes(hashlib.sha256(content).digest() + content)
+    assert checkpoints.load() is None
+    said = capsys.readouterr()
+    assert "state.pt is damaged" in said.err
+    assert "ran" not in said.out

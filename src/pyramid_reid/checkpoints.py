@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import platform
 import shutil
 import sys
@@ -63,6 +64,19 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _state(content: bytes) -> dict[str, Any] | None:
+    """What `Checkpoints.save` wrote; None of anything else, of which no code is run."""
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        return None
+    try:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content[32:]), map_location="cpu", weights_only=True
+        )
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        return None
+    return state
+
+
 class Checkpoints:
     """The latest state of one training; only the main process writes it.
 
@@ -81,13 +95,9 @@ class Checkpoints:
         """The last saved state; None when there is none, or when its file is damaged."""
         if not self.path.exists():
             return None
-        content = self.path.read_bytes()
-        if hashlib.sha256(content[32:]).digest() != content[:32]:
+        state = _state(self.path.read_bytes())
+        if state is None:
             print(f"{self.path} is damaged and is not used: starting over", file=sys.stderr)
-            return None
-        state: dict[str, Any] = torch.load(
-            io.BytesIO(content[32:]), map_location="cpu", weights_only=True
-        )
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:

@@ -181,17 +181,29 @@ def labels(folders: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Query and gallery of a split, with the sizes of the first branch.
 
     Raises:
-        UserError: the branches rank different crops.
+        UserError: a table is missing or damaged, or the branches rank different crops.
     """
     tables: list[pd.DataFrame] = []
     first = next(iter(folders.values()))
     for role in ("query", "gallery"):
-        of_branch = [pd.read_csv(folder / f"{role}.csv") for folder in folders.values()]
+        of_branch = [_labels_in(folder / f"{role}.csv") for folder in folders.values()]
         for folder, table in zip(folders.values(), of_branch, strict=True):
             if not table[SAME_IN_ALL].equals(of_branch[0][SAME_IN_ALL]):
                 raise UserError(f"{folder} ranks other {role} crops than {first}")
         tables.append(of_branch[0])
     return tables[0], tables[1]
+
+
+def _labels_in(path: Path) -> pd.DataFrame:
+    try:
+        # columns that are no numbers where they should be raise ValueError here, not later
+        table = pd.read_csv(path, dtype={"pid": "int64", "camid": "int64", "source": str})
+        missing = {*SAME_IN_ALL, "height", "width"} - set(table.columns)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no table of crops ({error}); run `dvc repro`") from error
+    if missing:
+        raise UserError(f"{path} lacks the column {min(missing)}; run `dvc repro`")
+    return table
 
 
 def report(done: Sequence[Split]) -> dict[str, dict[str, float]]:

@@ -71,8 +71,9 @@ def load(path: Path) -> tuple[nn.Module, int, int]:
         weights = load_file(path)
         model = build(network["name"], len(weights["classifier.bias"]), seed=0)
         model.load_state_dict(weights)
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        height, width = int(network["height"]), int(network["width"])
+    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is no re-identification network ({error}); run `dvc repro train_reid`"
         ) from error
-    return model.eval(), network["height"], network["width"]
+    return model.eval(), height, width
