@@ -2,6 +2,8 @@
 
 import csv
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -549,3 +551,11 @@ def test_prid2011_has_the_published_counts(real_data):
     cameras = {pid: {i.camid for i in images if i.pid == pid} for pid in range(1, 386)}
     assert [pid for pid, seen in cameras.items() if seen == {1, 2}] == list(range(1, 201))
     assert raw.record(root, images).sha256.nunique() > 1100
+
+
+def test_the_published_hashes_are_those_of_the_real_sets(real_data):
+    sets = {"caviar4reid": "CAVIAR4REID", "prid2011": "prid_2011/single_shot"}
+    pairs = [f"{name}={real_data / folder}" for name, folder in sets.items()]
+    command = [sys.executable, ROOT / "docs/split_hashes.py", *pairs]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == (ROOT / "docs/splits.csv").read_text()
