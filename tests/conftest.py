@@ -1,6 +1,7 @@
 """What tests share: a small params tree, small crops, and the environment torch is pinned to."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,8 @@ def real_data():
     if not folder:
         pytest.skip("PYRAMID_REID_DATA does not name a folder with real data sets")
     return Path(folder)
+
+
+def labels(store, row):
+    """The labels of a row of a store's index, as they were written."""
+    return Crop(**{field.name: store.index[field.name].iat[row] for field in fields(Crop)})

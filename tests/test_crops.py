@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import labels
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, sizes, seed):
         return
     store = CropStore(folder)
     for row, (crop, pixels) in enumerate(crops):
-        assert store.meta(row) == crop
+        assert labels(store, row) == crop
         np.testing.assert_array_equal(store[row], pixels)
     assert np.load(folder / "pixels.npy").size == sum(pixels.size for _, pixels in crops)
 

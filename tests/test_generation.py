@@ -3,6 +3,7 @@ import filecmp
 import numpy as np
 import pytest
 import torch
+from conftest import labels
 from test_restoration import trained_looking
 
 from pyramid_reid.crops import Crop, CropStore, CropWriter
@@ -49,7 +50,7 @@ def test_stores_hold_each_crop_in_order_as_a_writer_would_write_it(many, tmp_pat
     for place, branch in enumerate(BRANCHES):
         with CropWriter(tmp_path / "written" / branch) as writer:
             for row, images in enumerate(restored):
-                writer.add(many.meta(row), images[place])
+                writer.add(labels(many, row), images[place])
     same(tmp_path / "generated", tmp_path / "written")
 
 

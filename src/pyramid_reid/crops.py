@@ -82,13 +82,6 @@ class CropStore:
         """Rows of the index that have this role, in order."""
         return [int(row) for row in np.flatnonzero(self.index.role == role)]
 
-    def meta(self, row: int) -> Crop:
-        """The crop's labels."""
-        record = self.index.iloc[row]
-        return Crop(
-            int(record.pid), int(record.camid), str(record.role), int(record.ratio), record.source
-        )
-
 
 class CropWriter:
     """Writes a crop store one crop at a time; used as a context manager.
