@@ -333,6 +333,14 @@ def test_mistakes_end_with_one_line_and_keep_finished_splits(copy):
     output = call(copy, "dvc", "repro", ok=False)
     assert "fuse: params.yaml: fusion.w_ori: Input should be greater than or equal to 0" in output
     assert "Traceback" not in output
+
+    def states():
+        """Key of the state that is kept of each split."""
+        paths = (copy / "data/checkpoints/reconstructor").rglob("state.pt")
+        return {path.parent.parent.name: path.parent.name for path in paths}
+
+    before = states()
+    assert set(before) == {"split_0", "split_1"}
     path.write_text(committed.replace("iterations: 3", "iterations: 4"))
     store = copy / "data/crops/split_1/pixels.npy"
     store.chmod(0o644)
@@ -340,5 +348,6 @@ def test_mistakes_end_with_one_line_and_keep_finished_splits(copy):
     output = call(copy, sys.executable, "stages/train_reconstructor.py", ok=False)
     assert "train_reconstructor: data/crops/split_1 is no crop store" in output
     assert "Traceback" not in output
-    kept = sorted((copy / "data/checkpoints/reconstructor").rglob("state.pt"))
-    assert [state.parent.parent.name for state in kept] == ["split_0"]
+    after = states()
+    assert after["split_0"] != before["split_0"]  # finished with the new params, and kept
+    assert after["split_1"] == before["split_1"]  # not begun
