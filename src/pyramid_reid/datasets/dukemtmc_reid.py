@@ -1,8 +1,8 @@
 """DukeMTMC-reID (Zheng et al., ICCV 2017): 702 people train and 702 test, 8 cameras.
 
-In Market-1501's folders: `bounding_box_train/0001_c2_f0046182.jpg` is person 1 seen by camera 2. 408
-more people are in the gallery only. Duke University withdrew the set in 2019: use it only where you
-may.
+In Market-1501's folders: `bounding_box_train/0001_c2_f0046182.jpg` is person 1 seen by camera 2.
+408 more people are in the gallery only. Duke University withdrew the set in 2019: use it only where
+you may.
 """
 
 from __future__ import annotations
