@@ -41,13 +41,14 @@ def of_split(assigned: pd.DataFrame) -> list[str]:
 
 def _shared_people(assigned: pd.DataFrame) -> Iterable[str]:
     part = assigned.role.map({"train": "train", "query": "test", "gallery": "test"})
-    for pid, parts in part.groupby(assigned.pid):
-        if parts.nunique() > 1:
-            paths = [assigned.path[parts.index[parts == name][0]] for name in ("train", "test")]
-            yield (
-                f"person {pid} is in training ({paths[0]}) and in test ({paths[1]}): give two"
-                " people two numbers, or leave the person out of one part"
-            )
+    parts_of = part.groupby(assigned.pid).nunique()
+    for pid in parts_of[parts_of > 1].index:
+        own = assigned.path[assigned.pid == pid]
+        paths = [own[part == name].iloc[0] for name in ("train", "test")]
+        yield (
+            f"person {pid} is in training ({paths[0]}) and in test ({paths[1]}): give two"
+            " people two numbers, or leave the person out of one part"
+        )
 
 
 def _shared_files(assigned: pd.DataFrame) -> Iterable[str]:

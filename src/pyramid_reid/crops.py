@@ -64,6 +64,8 @@ class CropStore:
         if list(self.index.columns) != COLUMNS:
             raise UserError(f"{folder / 'index.csv'} has columns {list(self.index.columns)}")
         expected = int((self.index.height * self.index.width * 3).sum())
+        # a list: to look a row up in a table takes far longer
+        self._places: list[list[int]] = self.index[COLUMNS[:3]].to_numpy().tolist()
         if self._pixels.shape != (expected,):
             raise UserError(
                 f"{folder / 'pixels.npy'} holds {self._pixels.size} values, its index"
@@ -75,7 +77,7 @@ class CropStore:
 
     def __getitem__(self, row: int) -> Pixels:
         """Pixels of the crop in a row of the index, (H, W, 3) uint8 RGB, read-only."""
-        offset, height, width = (int(self.index[name].iat[row]) for name in COLUMNS[:3])
+        offset, height, width = self._places[row]
         return self._pixels[offset : offset + height * width * 3].reshape(height, width, 3)
 
     def rows(self, role: str) -> list[int]:
