@@ -1,9 +1,9 @@
 """ReID training against torchreid's own ImageSoftmaxEngine: speed, memory, accuracy, resuming.
 
 Both train the same network on the same image files with the same batch size, optimiser, schedule
-and augmentations, in one process and on the same two threads, an epoch each in turn; the first
-epoch of each is not counted. torchreid gets the faster of 0 and 2 loader workers. Prints one line
-per figure: NAME VALUE UNIT.
+and augmentations, on the same two threads and instruction sets, an epoch each in turn; the first
+epoch of each is not counted. torchreid runs in a process of its own, as its users start it, and
+gets the faster of 0 and 2 loader workers. Prints one line per figure: NAME VALUE UNIT.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
@@ -154,19 +154,63 @@ def quiet() -> Any:
         yield
 
 
-def speed(images: Images, model: str, size: tuple[int, int], epochs: int) -> tuple[float, float]:
-    """Median images per second of ours and of torchreid's, alternating epochs."""
-    reid = settings(model, *size, epochs + 1)
+class TorchreidProcess:
+    """torchreid in a process of its own: what makes ours fast there does not help it.
+
+    A context manager; each call asks for one measurement, and gives its images per second.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--child", *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def __call__(self) -> float:
+        """Images per second of the next epoch, or pass over all images."""
+        assert self._process.stdin is not None  # noqa: S101 - for mypy: it is a pipe
+        assert self._process.stdout is not None  # noqa: S101
+        print(file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit("torchreid's process failed")
+        return float(answer)
+
+
+def serve(measure: Callable[[], float]) -> None:
+    """Answer each line of the standard input by a measurement."""
+    for _ in sys.stdin:
+        print(measure(), flush=True)
+
+
+def fastest_torchreid(images: Images, reid: params_module.Reid) -> TorchreidTraining:
+    """Torchreid's training with the faster of 0 and 2 loader workers."""
     candidates = [TorchreidTraining(images, reid, 1, workers) for workers in (0, 2)]
     # the first epoch of a process is slow: none of the two is judged by it
     candidates[0].epoch()
-    theirs = max(candidates, key=TorchreidTraining.epoch)
+    return max(candidates, key=TorchreidTraining.epoch)
+
+
+def speed(
+    images: Images, model: str, size: tuple[int, int], epochs: int, theirs: TorchreidProcess
+) -> tuple[float, float]:
+    """Median images per second of ours and of torchreid's, alternating epochs."""
+    reid = settings(model, *size, epochs + 1)
     ours_speed: list[float] = []
     theirs_speed: list[float] = []
 
     def log(_: int, figures: Mapping[str, float]) -> None:
         ours_speed.append(figures["images_per_s"])
-        theirs_speed.append(theirs.epoch())
+        theirs_speed.append(theirs())
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), "key")
@@ -174,38 +218,50 @@ def speed(images: Images, model: str, size: tuple[int, int], epochs: int) -> tup
     return statistics.median(ours_speed[1:]), statistics.median(theirs_speed[1:])
 
 
-def features(images: Images, model: str, size: tuple[int, int], rounds: int) -> tuple[float, float]:
-    """Median images per second of ours and of torchreid's FeatureExtractor, in turn.
+def native(images: Images) -> list[Pixels]:
+    """The images as they are."""
+    return [np.asarray(Image.open(path).convert("RGB")) for path, *_ in images]
 
-    From images in memory at their native size, in batches of `BATCH`: both resize.
-    """
-    native = [np.asarray(Image.open(path).convert("RGB")) for path, *_ in images]
-    network = osnet.build(model, 2, 0).eval()
+
+def timed(extract: Callable[[list[Pixels]], object], images: list[Pixels]) -> float:
+    """Images per second of a pass over the images, in batches of `BATCH`."""
+    start = time.perf_counter()
+    for first in range(0, len(images), BATCH):
+        extract(images[first : first + BATCH])
+    return len(images) / (time.perf_counter() - start)
+
+
+def torchreid_features(images: Images, model: str, size: tuple[int, int]) -> Callable[[], float]:
+    """A pass of torchreid's FeatureExtractor over the images in memory; it resizes them, too."""
     with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "m.pth"
-        torch.save(network.state_dict(), path)
-        reference = torchreid.reid.utils.FeatureExtractor(
+        torch.save(osnet.build(model, 2, 0).state_dict(), path)
+        extractor = torchreid.reid.utils.FeatureExtractor(
             model, str(path), image_size=size, device="cpu", verbose=False
         )
-    extractor = Extractor(network, CPU, *size)
+    pixels = native(images)
+    return lambda: timed(extractor, pixels)
+
+
+def features(
+    images: Images, model: str, size: tuple[int, int], rounds: int, theirs: TorchreidProcess
+) -> tuple[float, float]:
+    """Median images per second of ours and of torchreid's FeatureExtractor, in turn.
+
+    From images in memory at their native size: both resize.
+    """
+    extractor, pixels = Extractor(osnet.build(model, 2, 0).eval(), CPU, *size), native(images)
 
     def ours(batch: list[Pixels]) -> None:
         bilinear = Image.Resampling.BILINEAR
         extractor(np.stack([resize(image, *size, bilinear) for image in batch]))
 
-    def timed(extract: Callable[[list[Pixels]], object]) -> float:
-        start = time.perf_counter()
-        for first in range(0, len(native), BATCH):
-            extract(native[first : first + BATCH])
-        return len(native) / (time.perf_counter() - start)
-
-    with torch.no_grad():
-        results = [(timed(ours), timed(reference)) for _ in range(rounds + 1)][1:]
+    results = [(timed(ours, pixels), theirs()) for _ in range(rounds + 1)][1:]
     return statistics.median(a for a, _ in results), statistics.median(b for _, b in results)
 
 
 def child(*arguments: object) -> subprocess.Popen[bytes]:
-    """This program again, with arguments for its own use."""
+    """This program again, with the arguments of `run_child`."""
     return subprocess.Popen(
         [sys.executable, __file__, "--child", *map(str, arguments)], stderr=subprocess.DEVNULL
     )
@@ -312,6 +368,32 @@ def compare_accuracy(images: Images, seeds: int, epochs: int, results: Path | No
                 say(f"accuracy.{engine}.{name}.std", statistics.stdev(values), "%")
 
 
+def run_child(what: str, folder: str, people: str = "12", model: str = "", root: str = "") -> None:
+    """What this program does when it calls itself.
+
+    Args:
+        folder: of temporary files.
+        people: of the synthetic set.
+        root: of CAVIAR4REID, instead of the synthetic set.
+    """
+    images = read_set(Path(root) if root else None, Path(folder) / what, int(people))
+    if what == "resumable":
+        start_torch("cpu", THREADS)
+        resumable(images, Path(folder))
+        return
+    height, width, count, _ = NETWORKS[model]
+    if what.startswith("memory"):
+        start_torch("cpu", THREADS)
+        memory((images * count)[:count], model, (height, width), what.removeprefix("memory_"))
+        return
+    torch.set_num_threads(THREADS)
+    if what == "train":
+        reid = settings(model, height, width, NETWORKS[model][3] + 1)
+        serve(fastest_torchreid(images[:count], reid).epoch)
+    else:
+        serve(torchreid_features(images[:count], model, (height, width)))
+
+
 def main() -> None:
     """Measure what is asked for; by default speed and memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -327,18 +409,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="JSON that keeps finished ones of --accuracy")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    start_torch("cpu", THREADS)
     if arguments.child:
-        what, *rest = arguments.child
-        folder = Path(rest[0])
-        if what == "memory":
-            model, engine, *root = rest[1:]
-            height, width, count, _ = NETWORKS[model]
-            images = read_set(Path(root[0]) if root else None, folder / "set", 4)
-            memory((images * count)[:count], model, (height, width), engine)
-        else:
-            resumable(read_set(None, folder / "set", 12), folder)
+        run_child(*arguments.child)
         return
+    start_torch("cpu", THREADS)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.kill:
             kill(Path(folder), seed=1)
@@ -357,18 +431,21 @@ def main() -> None:
             ):
                 continue
             epochs = 1 if arguments.quick else counted
-            ours, theirs = speed(images[:count], model, (height, width), epochs)
+            size = height, width
+            root = [arguments.data_root] if arguments.data_root else []
+            with TorchreidProcess("train", folder, people, model, *root) as process:
+                ours, theirs = speed(images[:count], model, size, epochs, process)
             say(f"{model}.images_per_s", ours, "1/s")
             say(f"{model}.images_per_s_torchreid", theirs, "1/s")
             say(f"{model}.speedup_vs_torchreid", ours / theirs, "x")
             say(f"{model}.seconds_per_epoch_of_{PAPER_EPOCH}", PAPER_EPOCH / ours, "s")
-            ours, theirs = features(images[:count], model, (height, width), epochs)
+            with TorchreidProcess("features", folder, people, model, *root) as process:
+                ours, theirs = features(images[:count], model, size, epochs, process)
             say(f"{model}.features_per_s", ours, "1/s")
             say(f"{model}.features_per_s_torchreid", theirs, "1/s")
             say(f"{model}.features_speedup_vs_torchreid", ours / theirs, "x")
-            root = [arguments.data_root] if arguments.data_root else []
             for engine in ("ours", "torchreid"):
-                if child("memory", folder, model, engine, *root).wait():
+                if child(f"memory_{engine}", folder, 4, model, *root).wait():
                     sys.exit("the training whose memory is measured failed")
 
 
