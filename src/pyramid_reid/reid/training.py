@@ -24,6 +24,7 @@ from pyramid_reid.progress import progress
 from pyramid_reid.reid import batches, osnet, pretrained
 from pyramid_reid.reid.augment import Strength, augment, random_numbers
 from pyramid_reid.reid.batch_norm import share_statistics
+from pyramid_reid.reid.gates import merge_gates
 from pyramid_reid.reid.images import to_float
 from pyramid_reid.runtime import derive_seed
 
@@ -78,6 +79,7 @@ def train(
     if start is not None:
         pretrained.apply(model, start)
     model = share_statistics(model.to(device), device)
+    merge_gates(model, device)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=params.lr, weight_decay=params.weight_decay, amsgrad=True, fused=True
     )
