@@ -19,7 +19,10 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
 class Architecture(Section):
-    """All that rebuilds a reconstructor; `size` is None for bicubic up-sampling, and `scales` of 1 for none."""
+    """All that rebuilds a reconstructor; `size` is None for bicubic up-sampling.
+
+    Scales are 1 where nothing is restored.
+    """
 
     size: SwinSize | HanSize | None
     head_dim: int
