@@ -33,7 +33,7 @@ pin_environment(threads=1)
 
 import pandas as pd  # noqa: E402
 
-from pyramid_reid.results import pictures, records  # noqa: E402
+from pyramid_reid.results import pictures, plan, records  # noqa: E402
 from pyramid_reid.results.comparison import (  # noqa: E402
     Records,
     Row,
@@ -43,92 +43,6 @@ from pyramid_reid.results.comparison import (  # noqa: E402
 )
 
 RECORDS = ROOT / "docs" / "results"
-
-SHARED: dict[str, object] = {
-    "reid.validation_identities": 5,
-    "reid.batch_size": 32,
-    "reid.epochs": 40,
-    "restoration.iterations": 300,
-    "restoration.han_light": "{groups:2,blocks:3,dim:32}",
-}
-"""Params of all rows, beside the committed ones: a budget for two CPU cores, from scratch."""
-
-FOLDERS = {"caviar4reid": "CAVIAR4REID", "prid2011": "prid_2011/single_shot"}
-"""Where a set lies below $PYRAMID_REID_DATA."""
-
-SETS: dict[str, dict[str, object]] = {
-    "caviar4reid": {},
-    "prid2011": {"reid.validation_identities": 20, "reid.epochs": 80},
-}
-"""Params of all rows of a set."""
-
-EXPERIMENTS: dict[str, dict[str, object]] = {
-    "seeds": {"restoration.extractor": "identity", "reid.mixed_resolution": 0.0},
-    # with the pyramid of the one before, so that only ori is trained
-    "mixed": {"restoration.extractor": "identity", "reid.mixed_resolution": 0.5},
-    "bicubic": {"restoration.extractor": "bicubic", "reid.mixed_resolution": 0.0},
-    "swinir": {"restoration.extractor": "swinir_light", "reid.mixed_resolution": 0.0},
-    "han": {"restoration.extractor": "han_light", "reid.mixed_resolution": 0.0},
-}
-"""What differs between the experiments. Each sets the same keys, so that their order is free."""
-
-TINY: dict[str, object] = {
-    "reid.height": 32,
-    "reid.width": 16,
-    "reid.epochs": 2,
-    "reid.warmup_epochs": 1,
-    "restoration.iterations": 5,
-    "sweep.step": 0.25,
-}
-"""Of --quick, to try the programs; its figures mean nothing."""
-
-
-ORI = Row("ori alone", "seeds", "ori")
-CONTROL = Row("four seeds of ori", "seeds", "equal")
-PYRAMIDS = {
-    "seeds": CONTROL.name,
-    "bicubic": "bicubic pyramid",
-    "swinir": "SwinIR pyramid",
-    "han": "HAN pyramid",
-}
-"""What the fusion of all branches of an experiment is called."""
-
-BRANCHES_ALONE = {
-    f"x{scale}": [
-        Row(f"{name} ×{scale} alone", experiment, branch)
-        for name, experiment in (("bicubic", "bicubic"), ("SwinIR", "swinir"), ("HAN", "han"))
-    ]
-    for scale, branch in ((2, "h1"), (3, "h2"), (4, "h3"))
-}
-"""Rows of a single restored branch, by its scale."""
-
-ROWS = [
-    ORI,
-    Row("ori, mixed resolutions", "mixed", "ori"),
-    *(row for of_scale in BRANCHES_ALONE.values() for row in of_scale),
-    *(Row(name, experiment, "equal") for experiment, name in PYRAMIDS.items()),
-]
-"""Rows of the first two tables; fusions have equal weights."""
-
-SCHEMES = (*records.FIXED_WEIGHTS, *records.CHOSEN_WEIGHTS)
-
-PUBLISHED = {
-    "caviar4reid": {
-        "ResNet-50": (29.6, 64.0, None),
-        "RAIN": (42.0, 77.3, 89.6),
-        "INTACT": (44.0, 81.8, 93.9),
-        "PS-HRNet": (48.2, 84.5, 96.3),
-    },
-    "prid2011": {},
-}
-"""Published Rank-1, 5 and 10 in percent, as the authors of PS-HRNet list them in their repository
-(github.com/NUISTGY/PS-HRNet). No method publishes figures on MLR-PRID2011 there."""
-
-
-def settings(data: str, experiment: str, quick: bool) -> dict[str, object]:
-    """Params of an experiment that differ from the committed ones, but for folder and splits."""
-    tiny = TINY if quick else {}
-    return {"data.name": data} | SHARED | SETS[data] | tiny | EXPERIMENTS[experiment]
 
 
 def command(params: dict[str, object]) -> list[str]:
@@ -149,11 +63,11 @@ def hardware() -> str:
 def run(data: str, root: Path, splits: list[int], folder: Path, quick: bool) -> None:
     """Run and record what is not recorded yet, split by split."""
     for split in splits:
-        for experiment in EXPERIMENTS:
+        for experiment in plan.EXPERIMENTS:
             target = folder / data / experiment
             if (target / f"split_{split}.json").exists():
                 continue
-            params = settings(data, experiment, quick)
+            params = plan.settings(data, experiment, quick)
             place = {"data.root": str(root), "data.splits": 1, "data.first_split": split}
             print(f"{data}, split {split}, {experiment}", flush=True)
             output = shown(command(params | place))
@@ -188,11 +102,11 @@ def shown(words: list[str]) -> str:
 
 def commands(data: str, splits: int) -> None:
     """Print the command of each row, and where it leaves the row's figures."""
-    rows = [*ROWS, *(row for row in weight_rows() if row.ranking != "equal")]
+    rows = [*plan.ROWS, *(row for row in plan.WEIGHT_ROWS if row.ranking != "equal")]
     told: dict[str, list[str]] = {}
     for row in rows:
-        params = settings(data, row.experiment, quick=False)
-        place = {"data.root": f"$PYRAMID_REID_DATA/{FOLDERS[data]}", "data.splits": splits}
+        params = plan.settings(data, row.experiment, quick=False)
+        place = {"data.root": f"$PYRAMID_REID_DATA/{plan.FOLDERS[data]}", "data.splits": splits}
         if row.ranking in records.FIXED_WEIGHTS and row.ranking != "equal":
             weights = records.FIXED_WEIGHTS[row.ranking]
             params |= {f"fusion.w_{branch}": weights[branch] for branch in BRANCHES}
@@ -212,16 +126,7 @@ def quoted(words: list[str]) -> str:
 
 def recorded(data: str, folder: Path) -> Records:
     """The records of a set, of the splits that all experiments have."""
-    return aligned({name: records.read(folder / data / name) for name in EXPERIMENTS})
-
-
-def weight_rows() -> list[Row]:
-    """Every fusion with every weights."""
-    return [
-        Row(f"{name}, {scheme}", experiment, scheme)
-        for experiment, name in PYRAMIDS.items()
-        for scheme in SCHEMES
-    ]
+    return aligned({name: records.read(folder / data / name) for name in plan.EXPERIMENTS})
 
 
 def tables(data: str, folder: Path) -> None:
@@ -236,12 +141,12 @@ def tables(data: str, folder: Path) -> None:
     print(f"{about['dataset']['query_identities']:.0f} people each; {'; '.join(sorted(used))}\n")
     published = [
         {"row": f"published: {name}", **dict(zip(RANKS, map(_cell, ranks), strict=True))}
-        for name, ranks in PUBLISHED[data].items()
+        for name, ranks in plan.PUBLISHED[data].items()
     ]
-    own = table(found, ROWS)
+    own = table(found, plan.ROWS)
     show(pd.concat([own, pd.DataFrame(published)]).fillna("-"))
-    show(differences(found, ROWS, {"ori": ORI, "four seeds": CONTROL}))
-    rows = weight_rows()
+    show(differences(found, plan.ROWS, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
+    rows = plan.WEIGHT_ROWS
     show(table(found, rows).drop(columns="min").assign(weights=[_weights(found, r) for r in rows]))
 
 
@@ -267,10 +172,12 @@ def show(frame: pd.DataFrame) -> None:
 def draw(sets: list[str], folder: Path, out: Path) -> None:
     """Draw the pictures of all recorded sets."""
     found = {data: recorded(data, folder) for data in sets}
-    alone = {row.name for of_scale in BRANCHES_ALONE.values() for row in of_scale}
-    pictures.by_height(out / "height.png", found, [row for row in ROWS if row.name not in alone])
-    pictures.psnr_and_rank1(out / "psnr.png", found, BRANCHES_ALONE, ORI)
-    pictures.agreements(out / "agreement.png", found, list(PYRAMIDS))
+    alone = {row.name for of_scale in plan.BRANCHES_ALONE.values() for row in of_scale}
+    pictures.by_height(
+        out / "height.png", found, [row for row in plan.ROWS if row.name not in alone]
+    )
+    pictures.psnr_and_rank1(out / "psnr.png", found, plan.BRANCHES_ALONE, plan.ORI)
+    pictures.agreements(out / "agreement.png", found, list(plan.PYRAMIDS))
 
 
 def main() -> None:
@@ -282,15 +189,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny networks that learn nothing")
     actions = parser.add_subparsers(dest="action", required=True)
     printing = actions.add_parser("commands", help="print the command of each row")
-    printing.add_argument("data", choices=SETS)
+    printing.add_argument("data", choices=plan.SETS)
     printing.add_argument("--splits", type=int, default=10, help="number of splits")
     running = actions.add_parser("run", help="run and record all experiments")
-    running.add_argument("data", choices=SETS)
+    running.add_argument("data", choices=plan.SETS)
     running.add_argument("root", type=Path, help="folder of the set")
     running.add_argument("--splits", type=int, nargs="+", default=[0], help="their numbers")
-    actions.add_parser("table", help="print the tables of a set").add_argument("data", choices=SETS)
+    actions.add_parser("table", help="print the tables of a set").add_argument(
+        "data", choices=plan.SETS
+    )
     drawing = actions.add_parser("pictures", help="draw the pictures")
-    drawing.add_argument("data", choices=SETS, nargs="+")
+    drawing.add_argument("data", choices=plan.SETS, nargs="+")
     arguments = parser.parse_args()
     folder: Path = arguments.records.resolve()
     try:
