@@ -60,14 +60,14 @@ def hardware() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def run(data: str, root: Path, splits: list[int], folder: Path, quick: bool) -> None:
+def run(data: str, root: Path, splits: list[int], folder: Path, size: plan.Size) -> None:
     """Run and record what is not recorded yet, split by split."""
     for split in splits:
         for experiment in plan.EXPERIMENTS:
             target = folder / data / experiment
             if (target / f"split_{split}.json").exists():
                 continue
-            params = plan.settings(data, experiment, quick)
+            params = plan.settings(data, experiment, size)
             place = {"data.root": str(root), "data.splits": 1, "data.first_split": split}
             print(f"{data}, split {split}, {experiment}", flush=True)
             output = shown(command(params | place))
@@ -100,12 +100,12 @@ def shown(words: list[str]) -> str:
     return "".join(lines)
 
 
-def commands(data: str, splits: int) -> None:
+def commands(data: str, splits: int, size: plan.Size) -> None:
     """Print the command of each row, and where it leaves the row's figures."""
     rows = [*plan.ROWS, *(row for row in plan.WEIGHT_ROWS if row.ranking != "equal")]
     told: dict[str, list[str]] = {}
     for row in rows:
-        params = plan.settings(data, row.experiment, quick=False)
+        params = plan.settings(data, row.experiment, size)
         place = {"data.root": f"$PYRAMID_REID_DATA/{plan.FOLDERS[data]}", "data.splits": splits}
         if row.ranking in records.FIXED_WEIGHTS and row.ranking != "equal":
             weights = records.FIXED_WEIGHTS[row.ranking]
@@ -117,6 +117,13 @@ def commands(data: str, splits: int) -> None:
         told.setdefault(quoted(words), []).append(f"# {row.name}: `{key}` in {file}")
     for line, names in told.items():
         print("\n".join([*names, line, ""]))
+
+
+def budgets() -> None:
+    """Print what the rows of each set have in common and what differs between experiments."""
+    of_sets = {data: plan.SHARED | of_set for data, of_set in plan.SETS.items()}
+    print(pd.DataFrame(of_sets).to_string(), end="\n\n")
+    print(pd.DataFrame(plan.EXPERIMENTS).T.to_string())
 
 
 def quoted(words: list[str]) -> str:
@@ -186,7 +193,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
-    parser.add_argument("--quick", action="store_true", help="tiny networks that learn nothing")
+    sizes = parser.add_mutually_exclusive_group()
+    for size, what in (
+        ("quick", "tiny networks that learn nothing"),
+        ("paper", "the paper's size, on a GPU"),
+    ):
+        sizes.add_argument(f"--{size}", dest="size", action="store_const", const=size, help=what)
+    parser.set_defaults(size="cpu")
     actions = parser.add_subparsers(dest="action", required=True)
     printing = actions.add_parser("commands", help="print the command of each row")
     printing.add_argument("data", choices=plan.SETS)
@@ -195,6 +208,7 @@ def main() -> None:
     running.add_argument("data", choices=plan.SETS)
     running.add_argument("root", type=Path, help="folder of the set")
     running.add_argument("--splits", type=int, nargs="+", default=[0], help="their numbers")
+    actions.add_parser("params", help="print the params of all rows that are not committed ones")
     actions.add_parser("table", help="print the tables of a set").add_argument(
         "data", choices=plan.SETS
     )
@@ -204,10 +218,12 @@ def main() -> None:
     folder: Path = arguments.records.resolve()
     try:
         if arguments.action == "commands":
-            commands(arguments.data, arguments.splits)
+            commands(arguments.data, arguments.splits, arguments.size)
         elif arguments.action == "run":
             root = arguments.root.resolve()
-            run(arguments.data, root, arguments.splits, folder, arguments.quick)
+            run(arguments.data, root, arguments.splits, folder, arguments.size)
+        elif arguments.action == "params":
+            budgets()
         elif arguments.action == "table":
             tables(arguments.data, folder)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pyramid_reid.results.comparison import Row
 from pyramid_reid.results.records import CHOSEN_WEIGHTS, FIXED_WEIGHTS
 
@@ -33,7 +35,7 @@ EXPERIMENTS: dict[str, dict[str, object]] = {
 }
 """What differs between the experiments. Each sets the same keys, so that their order is free."""
 
-TINY: dict[str, object] = {
+QUICK: dict[str, object] = {
     "reid.height": 32,
     "reid.width": 16,
     "reid.epochs": 2,
@@ -41,8 +43,24 @@ TINY: dict[str, object] = {
     "restoration.iterations": 5,
     "sweep.step": 0.25,
 }
-"""Of --quick, to try the programs; its figures mean nothing."""
+"""Put in their place to try the programs; the figures mean nothing."""
 
+PAPER: dict[str, object] = {
+    "device": "cuda",
+    "restoration.head_dim": 64,
+    "restoration.iterations": 5000,
+    "restoration.lr": 2.0e-4,
+    "generation.batch_pixels": 131072,
+    "reid.model": "osnet_x1_0",
+    "reid.height": 256,
+    "reid.width": 128,
+    "reid.batch_size": 64,
+    "reid.epochs": 250,
+    "reid.lr": 1.5e-3,
+}
+"""Put in their place for the paper's size on a GPU, where the extractors are the large ones."""
+
+Size = Literal["cpu", "quick", "paper"]
 
 ORI = Row("ori alone", "seeds", "ori")
 CONTROL = Row("four seeds of ori", "seeds", "equal")
@@ -91,7 +109,10 @@ PUBLISHED: dict[str, dict[str, tuple[float, float, float | None]]] = {
 (github.com/NUISTGY/PS-HRNet). No method publishes figures on MLR-PRID2011 there."""
 
 
-def settings(data: str, experiment: str, quick: bool) -> dict[str, object]:
+def settings(data: str, experiment: str, size: Size) -> dict[str, object]:
     """Params of an experiment that differ from the committed ones, but for folder and splits."""
-    tiny = TINY if quick else {}
-    return {"data.name": data} | SHARED | SETS[data] | tiny | EXPERIMENTS[experiment]
+    other: dict[str, object] = {"cpu": {}, "quick": QUICK, "paper": PAPER}[size]
+    given = {"data.name": data} | SHARED | SETS[data] | other | EXPERIMENTS[experiment]
+    if size == "paper":
+        given["restoration.extractor"] = str(given["restoration.extractor"]).removesuffix("_light")
+    return given
