@@ -84,9 +84,10 @@ def interval(table: pd.DataFrame, figure: str) -> tuple[float, float]:
 def minutes(records: Records, row: Row) -> float:
     """Minutes per split of all stages that the row needs; NaN where one was never timed.
 
-    A stage that an experiment took from the cache counts as where it ran.
+    Of each stage the median over splits, as a machine that others use is slow now and then. A stage
+    that an experiment took from the cache counts as where it ran.
     """
-    totals = []
+    of_splits = []
     for place, record in enumerate(records[row.experiment]):
         timed: dict[str, int] = dict(record.about["seconds"])
         for others in records.values():
@@ -94,8 +95,8 @@ def minutes(records: Records, row: Row) -> float:
             for stage in SHARED_STAGES:
                 if stage in elsewhere:
                     timed.setdefault(stage, elsewhere[stage])
-        totals.append(sum(timed.get(stage, np.nan) for stage in stages(row.ranking)))
-    return float(np.mean(totals)) / 60
+        of_splits.append([timed.get(stage, np.nan) for stage in stages(row.ranking)])
+    return float(np.median(of_splits, axis=0).sum()) / 60
 
 
 SHARED_STAGES = ("train_reid ori", "distances ori")

@@ -10,7 +10,7 @@ from pyramid_reid.results.records import CHOSEN_WEIGHTS, FIXED_WEIGHTS
 SHARED: dict[str, object] = {
     "reid.validation_identities": 5,
     "reid.batch_size": 32,
-    "reid.epochs": 40,
+    "reid.epochs": 30,
     "restoration.iterations": 300,
     "restoration.han_light": "{groups:2,blocks:3,dim:32}",
 }
@@ -21,7 +21,7 @@ FOLDERS = {"caviar4reid": "CAVIAR4REID", "prid2011": "prid_2011/single_shot"}
 
 SETS: dict[str, dict[str, object]] = {
     "caviar4reid": {},
-    "prid2011": {"reid.validation_identities": 20, "reid.epochs": 80},
+    "prid2011": {"reid.validation_identities": 20, "reid.epochs": 60},
 }
 """Params of all rows of a set."""
 
