@@ -30,11 +30,12 @@ def main(params: Params) -> str:
     rules = protocols.resolve(params.data.name, params.data.splits, params.simulate)
     root, raw = image_folder(params.data.root, params.data.name), raw_record.read_images(RAW)
     drawn = params.reid.validation_identities, raw_record.read_test_sets(RAW)
-    problems, splits = checks.of_cameras(raw), list[pd.DataFrame]()
+    numbers = range(params.data.first_split, params.data.first_split + rules.splits)
+    problems, splits = checks.of_cameras(raw), dict[int, pd.DataFrame]()
     try:
-        for split in range(rules.splits):
-            splits.append(protocol.assign(raw, rules, params.seed, split, *drawn))
-            found = checks.of_split(splits[-1])
+        for split in numbers:
+            splits[split] = protocol.assign(raw, rules, params.seed, split, *drawn)
+            found = checks.of_split(splits[split])
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:
         problems += [str(error), *simulation.unreadable(root, raw)]
@@ -42,14 +43,15 @@ def main(params: Params) -> str:
         problems += simulation.pack(root, raw.path, splits, rules, params.seed, OUT)
     checks.raise_all(f"{rules.name} in {root}", problems)
     names = crops.splits(OUT)
-    hashes = pd.DataFrame({"split": names, "sha256": [protocol.digest(each) for each in splits]})
+    hashes = pd.DataFrame({"split": names, "sha256": map(protocol.digest, splits.values())})
     hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
     cards = [dataset_card.describe(crops.CropStore(OUT / name)) for name in names]
     card = dataset_card.mean(cards) | {"splits_sha256": protocol.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
     CARD.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
     dataset_card.picture(PICTURE, rules.name, crops.CropStore(OUT / names[0]).index)
-    return f"{rules.name}, {len(names)} split(s) of {len(splits[-1])} crops from {root} in {OUT}"
+    crops_each = len(splits[numbers[-1]])
+    return f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT}"
 
 
 if __name__ == "__main__":

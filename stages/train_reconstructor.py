@@ -58,7 +58,7 @@ def main(params: Params) -> str:
         seed = derive_seed(params.seed, "reconstructor", split)
         camera_seed = seed if settings["degradation"] == "camera" else None
         seen, validation, unseen = (
-            pairs.of_roles(store, roles, restoration.scales, camera_seed)
+            pairs.of_roles(store, roles, restoration.branch_scales, camera_seed)
             for roles in (pairs.TRAIN, pairs.VALIDATION, pairs.TEST)
         )
         test = quality.judged(unseen)

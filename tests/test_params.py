@@ -112,8 +112,9 @@ def test_a_real_set_has_a_folder_or_an_address(tmp_path, raw_params, data):
     assert load(write(tmp_path, raw_params)).data.name == data["name"]
 
 
-def test_bicubic_has_no_weights_to_start_from(tmp_path, raw_params):
-    raw_params["restoration"] |= {"extractor": "bicubic", "pretrained": "model.safetensors"}
+@pytest.mark.parametrize("extractor", ["bicubic", "identity"])
+def test_what_does_not_learn_has_no_weights_to_start_from(tmp_path, raw_params, extractor):
+    raw_params["restoration"] |= {"extractor": extractor, "pretrained": "model.safetensors"}
     with pytest.raises(UserError, match=r"restoration\.pretrained must be none"):
         load(write(tmp_path, raw_params))
 

@@ -366,6 +366,19 @@ def test_bicubic_is_not_trained(params, tmp_path):
     assert not (tmp_path / "key").exists()
 
 
+def test_without_restoration_every_branch_is_the_crop_and_counts_once(params, tmp_path):
+    without = changed(params, extractor="identity")
+    model = pyramid.build(pyramid.Architecture.of(without.restoration), 0)
+    for crop, images in zip(crops(), restore(model, crops()), strict=True):
+        assert len(images) == 3
+        for image in images:
+            np.testing.assert_array_equal(image, crop)
+    same = [pairs.make_pair(crop, without.restoration.branch_scales) for crop in crops()[-2:]]
+    figures = quality.summary(quality.compare(model, same))
+    assert set(figures) == {"x1"}
+    assert figures["x1"]["psnr"] == figures["x1"]["psnr_bicubic"] == quality.BEST_PSNR
+
+
 def test_what_is_kept_is_a_running_mean_of_the_weights(params, tmp_path, monkeypatch):
     seen = []
     average = training.running_mean

@@ -28,9 +28,9 @@ def raw(tmp_path):
 
 
 def test_every_split_holds_its_crops_in_order_at_their_ratio(tmp_path, raw):
-    splits = [assign(raw, PROTOCOL, 1, split) for split in range(3)]
+    splits = {split: assign(raw, PROTOCOL, 1, split) for split in (0, 1, 4)}
     assert pack(tmp_path, raw.path, splits, PROTOCOL, 1, tmp_path / "out") == []
-    for split, assigned in enumerate(splits):
+    for split, assigned in splits.items():
         store = CropStore(tmp_path / "out" / f"split_{split}")
         assert store.index.source.tolist() == assigned.path.tolist()
         assert store.index.role.tolist() == assigned.role.tolist()
@@ -41,7 +41,7 @@ def test_every_split_holds_its_crops_in_order_at_their_ratio(tmp_path, raw):
 
 def test_the_camera_s_degradation_is_seeded_per_image(tmp_path, raw):
     protocol = Protocol("c", "a test", low_camera=2, ratios=(2,), degradation="camera")
-    splits = [assign(raw, protocol, 1, 0)]
+    splits = {0: assign(raw, protocol, 1, 0)}
 
     def stored(seed, name):
         pack(tmp_path, raw.path, splits, protocol, seed, tmp_path / name)
@@ -58,7 +58,7 @@ def test_all_broken_images_are_listed(tmp_path, raw):
     (tmp_path / "1_1.png").write_bytes(b"")
     (tmp_path / "2_2.png").unlink()
     raw.loc[0, "sha256"] = hashlib.sha256(b"").hexdigest()
-    splits = [assign(raw, PROTOCOL, 1, split) for split in range(2)]
+    splits = {split: assign(raw, PROTOCOL, 1, split) for split in range(2)}
     problems = pack(tmp_path, raw.path, splits, PROTOCOL, 1, tmp_path / "out")
     assert problems == unreadable(tmp_path, raw)
     assert len(problems) == 2

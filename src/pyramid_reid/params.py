@@ -56,6 +56,7 @@ class Data(Section):
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
     splits: PositiveInt | None
+    first_split: Annotated[int, Field(ge=0)]
     identities: Annotated[int, Field(ge=4, le=9999)]
     images_per_camera: PositiveInt
 
@@ -118,7 +119,7 @@ class HanSize(Section):
 class Restoration(Section):
     """The reconstructor: extractor E, pyramid heads RC, and their training."""
 
-    extractor: Literal["swinir", "swinir_light", "han", "han_light", "bicubic"]
+    extractor: Literal["swinir", "swinir_light", "han", "han_light", "bicubic", "identity"]
     swinir_light: SwinSize | None
     han_light: HanSize | None
     head_dim: PositiveInt
@@ -134,6 +135,16 @@ class Restoration(Section):
     lr: PositiveFloat
     checkpoint_every: PositiveInt
 
+    @property
+    def learns(self) -> bool:
+        """Whether the extractor has weights."""
+        return self.extractor not in {"bicubic", "identity"}
+
+    @property
+    def branch_scales(self) -> tuple[int, ...]:
+        """Scale of each of h1, h2, h3: without restoration they are the crops themselves."""
+        return (1, 1, 1) if self.extractor == "identity" else self.scales
+
     @model_validator(mode="after")
     def _scales_rise(self) -> Self:
         if not _increasing(self.scales):
@@ -144,10 +155,10 @@ class Restoration(Section):
     def _something_learns(self) -> Self:
         if not any(self.head_weights):
             raise ValueError("at least one of restoration.head_weights must be above 0")
-        if self.extractor == "bicubic" and self.pretrained != "none":
+        if not self.learns and self.pretrained != "none":
             raise ValueError(
-                "restoration.pretrained must be none for restoration.extractor: bicubic, which has"
-                " no weights"
+                f"restoration.pretrained must be none for restoration.extractor: {self.extractor},"
+                " which has no weights"
             )
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class _Image:
 def pack(
     root: Path,
     paths: Sequence[str],
-    splits: Sequence[pd.DataFrame],
+    splits: Mapping[int, pd.DataFrame],
     protocol: Protocol,
     seed: int,
     out: Path,
@@ -50,7 +50,7 @@ def pack(
     Args:
         root: folder of the raw images.
         paths: of all images below it, in the order that the stores shall have.
-        splits: as `protocol.assign` returns them.
+        splits: as `protocol.assign` returns them, by number.
         seed: of the camera degradation.
 
     Returns:
@@ -59,9 +59,9 @@ def pack(
     images = _images(paths, splits)
     problems = []
     with ExitStack() as stack:
-        writers = [
-            stack.enter_context(CropWriter(out / f"split_{split}")) for split in range(len(splits))
-        ]
+        writers = {
+            split: stack.enter_context(CropWriter(out / f"split_{split}")) for split in splits
+        }
         # decoding and resizing release the interpreter's lock
         pool = stack.enter_context(ThreadPoolExecutor(min(8, os.cpu_count() or 1)))
         work = partial(_make, root, protocol, seed)
@@ -96,10 +96,10 @@ def degrade(pixels: Pixels, ratio: int, protocol: Protocol, seed: int) -> Pixels
     return downsample(pixels, ratio, protocol.interpolation)
 
 
-def _images(paths: Sequence[str], splits: Sequence[pd.DataFrame]) -> list[_Image]:
+def _images(paths: Sequence[str], splits: Mapping[int, pd.DataFrame]) -> list[_Image]:
     """Every file that takes part in a split, in the order of `paths`."""
     files: dict[str, tuple[str, list[tuple[int, Crop]]]] = {}
-    for split, assigned in enumerate(splits):
+    for split, assigned in splits.items():
         for row in assigned.itertuples(index=False):
             crop = Crop(row.pid, row.camid, row.role, row.ratio, row.path)
             files.setdefault(row.path, (row.sha256, []))[1].append((split, crop))

@@ -18,8 +18,8 @@ PUBLISHED: dict[str, Size] = {
 
 
 def size_of(params: Restoration) -> Size | None:
-    """Size of the extractor that params name; None for bicubic, which has nothing to learn."""
-    if params.extractor == "bicubic":
+    """Size of the extractor that params name; None where there is nothing to learn."""
+    if not params.learns:
         return None
     own: Size | None = getattr(params, params.extractor, None)
     return own or PUBLISHED[params.extractor]

@@ -48,7 +48,7 @@ def psnr_by_height(path: Path, table: pd.DataFrame) -> None:
     """Draw PSNR against input height: the table of `quality.by_height`."""
     figure, axes = plot(3.6, "height of the input (pixels)", "PSNR (dB)", "Unseen people")
     names = [name for name in table.columns.drop(["height", "crops"]) if "_" not in name]
-    for name, branch in zip(names, BRANCHES[1:], strict=True):
+    for name, branch in zip(names, BRANCHES[1:], strict=False):
         axes.plot(table.height, table[name], "o-", color=COLORS[branch], label=f"×{name[1:]}")
         axes.plot(table.height, table[f"{name}_bicubic"], "o:", color=COLORS[branch], alpha=0.6)
     axes.plot([], [], ":", color="#666666", label="bicubic")
@@ -64,7 +64,7 @@ def psnr_curve(path: Path, table: pd.DataFrame, people: str) -> None:
     """
     figure, axes = plot(3.2, "iteration", "PSNR (dB)", people)
     names = [name for name in table.columns if name.startswith("psnr") and "bicubic" not in name]
-    for name, branch in zip(names, BRANCHES[1:], strict=True):
+    for name, branch in zip(names, BRANCHES[1:], strict=False):
         label = f"×{name.removeprefix('psnr_x')}"
         axes.plot(table.iteration, table[name], "o-", color=COLORS[branch], label=label)
         axes.plot(table.iteration, table[f"{name}_bicubic"], ":", color=COLORS[branch])

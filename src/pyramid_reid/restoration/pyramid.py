@@ -19,7 +19,10 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
 class Architecture(Section):
-    """All that rebuilds a reconstructor; `size` is None for bicubic up-sampling."""
+    """All that rebuilds a reconstructor; `size` is None for bicubic up-sampling.
+
+    Scales are 1 where nothing is restored.
+    """
 
     size: SwinSize | HanSize | None
     head_dim: int
@@ -31,7 +34,7 @@ class Architecture(Section):
         return cls(
             size=extractors.size_of(restoration),
             head_dim=restoration.head_dim,
-            scales=restoration.scales,
+            scales=restoration.branch_scales,
         )
 
 
@@ -62,6 +65,8 @@ class Head(nn.Module):
 
 def upsample(x: Tensor, scale: int) -> Tensor:
     """Bicubic up-sampling of (B, 3, H, W): what a head corrects, and the baseline."""
+    if scale == 1:
+        return x
     return F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
 
 

@@ -70,9 +70,11 @@ def measure(model: Reconstructor, pairs: Sequence[Pair]) -> pd.DataFrame:
     for number, (pair, restored) in enumerate(
         zip(pairs, restore(model, [pair.low for pair in pairs]), strict=True)
     ):
-        for scale, target, image in zip(
-            model.architecture.scales, pair.targets, restored, strict=True
-        ):
+        # without restoration all branches are one image at scale 1, which counts once
+        compared = zip(pair.targets, restored, strict=True)
+        for scale, (target, image) in dict(
+            zip(model.architecture.scales, compared, strict=True)
+        ).items():
             figures = psnr(target, image), _ssim(target, image)
             rows.append((number, pair.low.shape[0], scale, *figures))
     return pd.DataFrame(rows, columns=["pair", "height", "scale", *FIGURES])

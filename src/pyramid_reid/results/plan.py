@@ -1,0 +1,118 @@
+"""Which experiments are run on real crops, and which rows of the table come from them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyramid_reid.results.comparison import Row
+from pyramid_reid.results.records import CHOSEN_WEIGHTS, FIXED_WEIGHTS
+
+SHARED: dict[str, object] = {
+    "reid.validation_identities": 5,
+    "reid.batch_size": 32,
+    "reid.epochs": 30,
+    "restoration.iterations": 300,
+    "restoration.han_light": "{groups:2,blocks:3,dim:32}",
+}
+"""Params of all rows, beside the committed ones: a budget for two CPU cores, from scratch."""
+
+FOLDERS = {"caviar4reid": "CAVIAR4REID", "prid2011": "prid_2011/single_shot"}
+"""Where a set lies below $PYRAMID_REID_DATA."""
+
+SETS: dict[str, dict[str, object]] = {
+    "caviar4reid": {},
+    "prid2011": {"reid.validation_identities": 20, "reid.epochs": 60},
+}
+"""Params of all rows of a set."""
+
+EXPERIMENTS: dict[str, dict[str, object]] = {
+    "seeds": {"restoration.extractor": "identity", "reid.mixed_resolution": 0.0},
+    # with the pyramid of the one before, so that only ori is trained
+    "mixed": {"restoration.extractor": "identity", "reid.mixed_resolution": 0.5},
+    "bicubic": {"restoration.extractor": "bicubic", "reid.mixed_resolution": 0.0},
+    "swinir": {"restoration.extractor": "swinir_light", "reid.mixed_resolution": 0.0},
+    "han": {"restoration.extractor": "han_light", "reid.mixed_resolution": 0.0},
+}
+"""What differs between the experiments. Each sets the same keys, so that their order is free."""
+
+QUICK: dict[str, object] = {
+    "reid.height": 32,
+    "reid.width": 16,
+    "reid.epochs": 2,
+    "reid.warmup_epochs": 1,
+    "restoration.iterations": 5,
+    "sweep.step": 0.25,
+}
+"""Put in their place to try the programs; the figures mean nothing."""
+
+PAPER: dict[str, object] = {
+    "device": "cuda",
+    "restoration.head_dim": 64,
+    "restoration.iterations": 5000,
+    "restoration.lr": 2.0e-4,
+    "generation.batch_pixels": 131072,
+    "reid.model": "osnet_x1_0",
+    "reid.height": 256,
+    "reid.width": 128,
+    "reid.batch_size": 64,
+    "reid.epochs": 250,
+    "reid.lr": 1.5e-3,
+}
+"""Put in their place for the paper's size on a GPU, where the extractors are the large ones."""
+
+Size = Literal["cpu", "quick", "paper"]
+
+ORI = Row("ori alone", "seeds", "ori")
+CONTROL = Row("four seeds of ori", "seeds", "equal")
+PYRAMIDS = {
+    "seeds": CONTROL.name,
+    "bicubic": "bicubic pyramid",
+    "swinir": "SwinIR pyramid",
+    "han": "HAN pyramid",
+}
+"""What the fusion of all branches of an experiment is called."""
+
+BRANCHES_ALONE = {
+    f"x{scale}": [
+        Row(f"{name} ×{scale} alone", experiment, branch)
+        for name, experiment in (("bicubic", "bicubic"), ("SwinIR", "swinir"), ("HAN", "han"))
+    ]
+    for scale, branch in ((2, "h1"), (3, "h2"), (4, "h3"))
+}
+"""Rows of a single restored branch, by its scale."""
+
+ROWS = [
+    ORI,
+    Row("ori, mixed resolutions", "mixed", "ori"),
+    *(row for of_scale in BRANCHES_ALONE.values() for row in of_scale),
+    *(Row(name, experiment, "equal") for experiment, name in PYRAMIDS.items()),
+]
+"""Rows of the first two tables; fusions have equal weights."""
+
+WEIGHT_ROWS = [
+    Row(f"{name}, {scheme}", experiment, scheme)
+    for experiment, name in PYRAMIDS.items()
+    for scheme in (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
+]
+"""Every fusion with every weights."""
+
+PUBLISHED: dict[str, dict[str, tuple[float, float, float | None]]] = {
+    "caviar4reid": {
+        "ResNet-50": (29.6, 64.0, None),
+        "RAIN": (42.0, 77.3, 89.6),
+        "INTACT": (44.0, 81.8, 93.9),
+        "PS-HRNet": (48.2, 84.5, 96.3),
+    },
+    "prid2011": {},
+}
+"""Published Rank-1, 5 and 10 in percent, as the authors of PS-HRNet list them in their repository
+(github.com/NUISTGY/PS-HRNet). No method publishes figures on MLR-PRID2011 there."""
+
+
+def settings(data: str, experiment: str, size: Size) -> dict[str, object]:
+    """Params of an experiment that differ from the committed ones, but for folder and splits."""
+    other: dict[str, object] = {"cpu": {}, "quick": QUICK, "paper": PAPER}[size]
+    given = {"data.name": data} | SHARED | SETS[data] | other | EXPERIMENTS[experiment]
+    if size == "paper":
+        given["restoration.extractor"] = str(given["restoration.extractor"]).removesuffix("_light")
+    return given
