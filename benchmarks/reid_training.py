@@ -23,7 +23,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from side_by_side import OtherProcess, serve
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
@@ -154,44 +156,6 @@ def quiet() -> Any:
         yield
 
 
-class TorchreidProcess:
-    """torchreid in a process of its own: what makes ours fast there does not help it.
-
-    A context manager; each call asks for one measurement, and gives its images per second.
-    """
-
-    def __init__(self, *arguments: object) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--child", *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
-
-    def __call__(self) -> float:
-        """Images per second of the next epoch, or pass over all images."""
-        assert self._process.stdin is not None  # noqa: S101 - for mypy: it is a pipe
-        assert self._process.stdout is not None  # noqa: S101
-        print(file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            sys.exit("torchreid's process failed")
-        return float(answer)
-
-
-def serve(measure: Callable[[], float]) -> None:
-    """Answer each line of the standard input by a measurement."""
-    for _ in sys.stdin:
-        print(measure(), flush=True)
-
-
 def fastest_torchreid(images: Images, reid: params_module.Reid) -> TorchreidTraining:
     """Torchreid's training with the faster of 0 and 2 loader workers."""
     candidates = [TorchreidTraining(images, reid, 1, workers) for workers in (0, 2)]
@@ -201,7 +165,7 @@ def fastest_torchreid(images: Images, reid: params_module.Reid) -> TorchreidTrai
 
 
 def speed(
-    images: Images, model: str, size: tuple[int, int], epochs: int, theirs: TorchreidProcess
+    images: Images, model: str, size: tuple[int, int], epochs: int, theirs: OtherProcess
 ) -> tuple[float, float]:
     """Median images per second of ours and of torchreid's, alternating epochs."""
     reid = settings(model, *size, epochs + 1)
@@ -244,7 +208,7 @@ def torchreid_features(images: Images, model: str, size: tuple[int, int]) -> Cal
 
 
 def features(
-    images: Images, model: str, size: tuple[int, int], rounds: int, theirs: TorchreidProcess
+    images: Images, model: str, size: tuple[int, int], rounds: int, theirs: OtherProcess
 ) -> tuple[float, float]:
     """Median images per second of ours and of torchreid's FeatureExtractor, in turn.
 
@@ -433,13 +397,13 @@ def main() -> None:
             epochs = 1 if arguments.quick else counted
             size = height, width
             root = [arguments.data_root] if arguments.data_root else []
-            with TorchreidProcess("train", folder, people, model, *root) as process:
+            with OtherProcess("train", folder, people, model, *root) as process:
                 ours, theirs = speed(images[:count], model, size, epochs, process)
             say(f"{model}.images_per_s", ours, "1/s")
             say(f"{model}.images_per_s_torchreid", theirs, "1/s")
             say(f"{model}.speedup_vs_torchreid", ours / theirs, "x")
             say(f"{model}.seconds_per_epoch_of_{PAPER_EPOCH}", PAPER_EPOCH / ours, "s")
-            with TorchreidProcess("features", folder, people, model, *root) as process:
+            with OtherProcess("features", folder, people, model, *root) as process:
                 ours, theirs = features(images[:count], model, size, epochs, process)
             say(f"{model}.features_per_s", ours, "1/s")
             say(f"{model}.features_per_s_torchreid", theirs, "1/s")

@@ -10,8 +10,9 @@ Prints one figure per line, `NAME VALUE UNIT`:
 missing to the next window or, where nothing is, by a whole one, through timm's Swin blocks as they
 are. `training` stands beside a plain float32 loop over a PyTorch DataLoader (two workers) that
 decodes images, cuts patches, and trains the same network in the default memory format. Both sides
-alternate in one run; figures are medians. Arithmetic counts multiplications and additions of
-products and convolutions (`torch.utils.flop_counter`), 2 per multiply-add.
+alternate in one run, the other one in a process of its own; figures are medians. Arithmetic counts
+multiplications and additions of products and convolutions (`torch.utils.flop_counter`), 2 per
+multiply-add.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from side_by_side import OtherProcess, serve
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
@@ -134,17 +137,24 @@ def in_batches(model: Reconstructor, images: Sequence[Pixels]) -> None:
         restore_batch(model, [images[number] for number in batch])
 
 
+def beside(repeats: int, work: Callable[[], object], theirs: OtherProcess) -> tuple[float, float]:
+    """Median seconds of ours and of the other process's, in turns after one each."""
+    rounds = [(timed(work), theirs()) for _ in range(repeats + 1)][1:]
+    ours, others = (statistics.median(each) for each in zip(*rounds, strict=True))
+    return ours, others
+
+
+def restored(name: str, root: Path | None, *, quick: bool) -> list[Pixels]:
+    """The crops that a network restores."""
+    return crops(root, 16 if quick else 48 if name == "swinir_light" else 128)
+
+
 def generation(root: Path | None, *, quick: bool) -> None:
     """Crops per second of both ways."""
     for name in (DEMO,) if quick else SMALL:
-        images = crops(root, 16 if quick else 48 if name == "swinir_light" else 128)
-        ours, theirs = network(name).eval(), plain(network(name)).eval()
-        repeats = 1 if quick else 2
-        fast, slow = alternate(
-            repeats,
-            lambda ours=ours, images=images: in_batches(ours, images),
-            lambda theirs=theirs, images=images: one_at_a_time(theirs, images),
-        )
+        images, ours = restored(name, root, quick=quick), network(name).eval()
+        with OtherProcess("generation", name, int(quick), root or "") as process:
+            fast, slow = beside(1 if quick else 3, lambda: in_batches(ours, images), process)  # noqa: B023 - called at once
         show(f"{name}.generation", len(images) / fast, "crops/s")
         show(f"{name}.generation_one_at_a_time", len(images) / slow, "crops/s")
         show(f"{name}.generation_speedup", slow / fast, "x")
@@ -167,38 +177,52 @@ class Files(Dataset[Batch]):
         return low[0].contiguous(), [target[0].contiguous() for target in targets]
 
 
-def training(root: Path | None, *, quick: bool) -> None:
-    """Iterations per second of both ways."""
+def large_crops(root: Path | None) -> list[Pixels]:
+    """Crops from which a patch can be cut."""
     least = [side * max(SCALES) for side in PATCH]
-    large = [
+    return [
         image
         for image in crops(root, 1220 if root else 400)
         if image.shape[0] >= least[0] and image.shape[1] >= least[1]
     ]
-    block, repeats = (2, 1) if quick else (8, 5)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number}.jpg" for number in range(len(large))]
+
+
+def training(root: Path | None, *, quick: bool) -> None:
+    """Iterations per second of both ways."""
+    block = 2 if quick else 8
+    sampler = PatchSampler([make_pair(image, SCALES) for image in large_crops(root)], PATCH, SCALES)
+    for name in (DEMO,) if quick else SMALL:
+        work = _ours(network(name).train(), sampler, block)
+        with OtherProcess("training", name, int(quick), root or "") as process:
+            fast, slow = beside(1 if quick else 5, work, process)
+        show(f"{name}.training", block / fast, "iterations/s")
+        show(f"{name}.training_plain_loop", block / slow, "iterations/s")
+        show(f"{name}.training_speedup", slow / fast, "x")
+
+
+def run_child(what: str, name: str, quick: str, root: str) -> None:
+    """The other side of a comparison, with torch's own settings but for the number of threads."""
+    torch.set_num_threads(PARAMS.threads)
+    folder = Path(root) if root else None
+    model = plain(network(name))
+    if what == "generation":
+        images = restored(name, folder, quick=bool(int(quick)))
+        serve(lambda: timed(lambda: one_at_a_time(model.eval(), images)))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        large = large_crops(folder)
+        paths = [Path(place) / f"{number}.jpg" for number in range(len(large))]
         for path, image in zip(paths, large, strict=True):
             Image.fromarray(image).save(path, quality=90)
-        sampler = PatchSampler([make_pair(image, SCALES) for image in large], PATCH, SCALES)
-        for name in (DEMO,) if quick else SMALL:
-            batches = iter(
-                DataLoader(
-                    Files(paths),
-                    BATCH,
-                    num_workers=2,
-                    drop_last=True,
-                    sampler=RandomSampler(paths, replacement=True, num_samples=10**6),
-                )
-            )
-            fast, slow = alternate(
-                repeats,
-                _ours(network(name).train(), sampler, block),
-                _theirs(plain(network(name)).train(), batches, block),
-            )
-            show(f"{name}.training", block / fast, "iterations/s")
-            show(f"{name}.training_plain_loop", block / slow, "iterations/s")
-            show(f"{name}.training_speedup", slow / fast, "x")
+        loader = DataLoader(
+            Files(paths),
+            BATCH,
+            num_workers=2,
+            drop_last=True,
+            sampler=RandomSampler(paths, replacement=True, num_samples=10**6),
+        )
+        work = _theirs(model.train(), iter(loader), 2 if int(quick) else 8)
+        serve(lambda: timed(work))
 
 
 def _ours(model: Reconstructor, sampler: PatchSampler, block: int) -> Callable[[], None]:
@@ -281,7 +305,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few crops, the demo's network alone")
     parser.add_argument("--data-root", type=Path, help="folder that holds CAVIAR4REID/")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.child:
+        run_child(*arguments.child)
+        return
     start_torch("cpu", PARAMS.threads)
     kind = "CAVIAR4REID" if arguments.data_root else "made-up sizes"
     print(f"# {platform.machine()}, {os.cpu_count()} cores, {PARAMS.threads} threads; {kind}")

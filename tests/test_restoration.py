@@ -125,11 +125,11 @@ def test_gradients_reach_every_weight(name):
     assert [part for part, value in model.named_parameters() if not value.grad.any()] == []
 
 
-def test_fused_attention_is_timm_s_attention():
+def test_attention_head_by_head_is_timm_s_attention():
     extractor, x = trained_looking().extractor, random(3, 3, 24, 16)
     with torch.inference_mode():
-        fused = extractor(x)
-    torch.testing.assert_close(fused, extractor(x), atol=1e-5, rtol=0)
+        by_head = extractor(x)
+    torch.testing.assert_close(by_head, extractor(x), atol=1e-5, rtol=0)
 
 
 def test_channel_attention_by_hand():
