@@ -102,7 +102,8 @@ def shown(words: list[str]) -> str:
 
 def commands(data: str, splits: int, size: plan.Size) -> None:
     """Print the command of each row, and where it leaves the row's figures."""
-    rows = [*plan.ROWS, *(row for row in plan.WEIGHT_ROWS if row.ranking != "equal")]
+    weighted = [row for of_scheme in plan.WEIGHTED.values() for row in of_scheme]
+    rows = [*plan.ROWS, *(row for row in weighted if row.ranking != "equal")]
     told: dict[str, list[str]] = {}
     for row in rows:
         params = plan.settings(data, row.experiment, size)
@@ -153,8 +154,11 @@ def tables(data: str, folder: Path) -> None:
     own = table(found, plan.ROWS)
     show(pd.concat([own, pd.DataFrame(published)]).fillna("-"))
     show(differences(found, plan.ROWS, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
-    rows = plan.WEIGHT_ROWS
-    show(table(found, rows).drop(columns="min").assign(weights=[_weights(found, r) for r in rows]))
+    for scheme, rows in plan.WEIGHTED.items():
+        told = table(found, rows).drop(columns=["95 % of mAP", "min"])
+        against = differences(found, rows, {"four seeds": rows[0]}).drop(columns="row")
+        used = [_weights(found, row) for row in rows]
+        show(pd.concat([told, against], axis=1).assign(weights=used), scheme)
 
 
 RANKS = ("Rank-1", "Rank-5", "Rank-10")
@@ -170,20 +174,20 @@ def _weights(found: Records, row: Row) -> str:
     return " ".join(f"{used[branch].mean():.2f}" for branch in BRANCHES)
 
 
-def show(frame: pd.DataFrame) -> None:
-    """Print a table with its first column on the left."""
-    width = int(frame["row"].str.len().max())
-    print(frame.to_string(index=False, formatters={"row": f"{{:<{width}}}".format}), end="\n\n")
+def show(frame: pd.DataFrame, title: str = "row") -> None:
+    """Print a table with its rows' names on the left, under a title."""
+    width = max(len(title), int(frame["row"].str.len().max()))
+    names = frame["row"].str.ljust(width)
+    frame = frame.drop(columns="row")
+    frame.insert(0, title.ljust(width), names)
+    print(frame.to_string(index=False), end="\n\n")
 
 
 def draw(sets: list[str], folder: Path, out: Path) -> None:
     """Draw the pictures of all recorded sets."""
     found = {data: recorded(data, folder) for data in sets}
-    alone = {row.name for of_scale in plan.BRANCHES_ALONE.values() for row in of_scale}
-    pictures.by_height(
-        out / "height.png", found, [row for row in plan.ROWS if row.name not in alone]
-    )
-    pictures.psnr_and_rank1(out / "psnr.png", found, plan.BRANCHES_ALONE, plan.ORI)
+    pictures.by_height(out / "height.png", found, [plan.ORI, plan.MIXED, *plan.FUSED])
+    pictures.psnr_and_rank1(out / "psnr.png", found, plan.ALONE, plan.ORI, plan.SEEDS)
     pictures.agreements(out / "agreement.png", found, list(plan.PYRAMIDS))
 
 

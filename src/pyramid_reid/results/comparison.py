@@ -166,12 +166,15 @@ def _test(found: Mapping[str, float]) -> str:
     )
 
 
-def gains(records: Records, row: Row, baseline: Row, scale: str) -> pd.DataFrame:
+def gains(records: Records, row: Row, baseline: Row) -> pd.DataFrame:
     """PSNR above bicubic (dB) and Rank-1 above a baseline (points) of each split.
 
+    A branch that was not restored has 0 dB.
+
     Args:
-        scale: of the branch, as `x2`; without it in the records nothing is restored: 0 dB.
+        row: of a branch alone; h1, h2 and h3 are of scales 2, 3 and 4.
     """
+    scale = f"x{BRANCHES.index(row.ranking) + 1}"
     ours, theirs = figures(records, row), figures(records, baseline)
     restored = [record.about["restoration"].get(scale) for record in records[row.experiment]]
     psnr = [of["psnr"] - of["psnr_bicubic"] if of else 0.0 for of in restored]
