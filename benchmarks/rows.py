@@ -109,13 +109,14 @@ def commands(data: str, splits: int, size: plan.Size) -> None:
         params = plan.settings(data, row.experiment, size)
         place = {"data.root": f"$PYRAMID_REID_DATA/{plan.FOLDERS[data]}", "data.splits": splits}
         if row.ranking in records.FIXED_WEIGHTS and row.ranking != "equal":
-            weights = records.FIXED_WEIGHTS[row.ranking]
-            params |= {f"fusion.w_{branch}": weights[branch] for branch in BRANCHES}
+            fixed = records.FIXED_WEIGHTS[row.ranking]
+            params |= {f"fusion.w_{branch}": fixed[branch] for branch in BRANCHES}
         words = command(params | place)
         chosen = row.ranking in records.CHOSEN_WEIGHTS
         key = row.ranking if chosen or row.ranking in BRANCHES else "fused"
         file = "metrics/weights.json" if chosen else "metrics/fusion.json"
-        told.setdefault(quoted(words), []).append(f"# {row.name}: `{key}` in {file}")
+        weights = "" if row.ranking in BRANCHES else f", weights {row.ranking}"
+        told.setdefault(quoted(words), []).append(f"# {row.name}{weights}: `{key}` in {file}")
     for line, names in told.items():
         print("\n".join([*names, line, ""]))
 
@@ -140,13 +141,11 @@ def recorded(data: str, folder: Path) -> Records:
 def tables(data: str, folder: Path) -> None:
     """Print the tables of a set."""
     found = recorded(data, folder)
-    about = found["seeds"][0].about
-    splits = [str(record.split) for record in found["seeds"]]
+    card = found["seeds"][0].about["dataset"]
+    splits = ", ".join(str(record.split) for record in found["seeds"])
     used = {each.about["hardware"] for of in found.values() for each in of}
-    print(
-        f"{data}: split(s) {', '.join(splits)}; {about['dataset']['query_images']:.0f} queries of"
-    )
-    print(f"{about['dataset']['query_identities']:.0f} people each; {'; '.join(sorted(used))}\n")
+    asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
+    print(f"{data}: split(s) {splits}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
     published = [
         {"row": f"published: {name}", **dict(zip(RANKS, map(_cell, ranks), strict=True))}
         for name, ranks in plan.PUBLISHED[data].items()
@@ -157,8 +156,8 @@ def tables(data: str, folder: Path) -> None:
     for scheme, rows in plan.WEIGHTED.items():
         told = table(found, rows).drop(columns=["95 % of mAP", "min"])
         against = differences(found, rows, {"four seeds": rows[0]}).drop(columns="row")
-        used = [_weights(found, row) for row in rows]
-        show(pd.concat([told, against], axis=1).assign(weights=used), scheme)
+        given = [_weights(found, row) for row in rows]
+        show(pd.concat([told, against], axis=1).assign(weights=given), f"weights: {scheme}")
 
 
 RANKS = ("Rank-1", "Rank-5", "Rank-10")

@@ -90,7 +90,7 @@ ROWS = [ORI, *SEEDS, MIXED, *ALONE, *FUSED]
 """Rows of the first two tables."""
 
 WEIGHTED = {
-    scheme: [Row(f"{name}, {scheme}", experiment, scheme) for experiment, name in PYRAMIDS.items()]
+    scheme: [Row(name, experiment, scheme) for experiment, name in PYRAMIDS.items()]
     for scheme in (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
 }
 """Every fusion, the control first, by its weights."""
