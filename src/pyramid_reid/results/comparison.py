@@ -161,9 +161,8 @@ def _mean(values: pd.Series) -> str:
 
 
 def _test(found: Mapping[str, float]) -> str:
-    return (
-        f"{found['difference']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}] p {found['p']:.3f}"
-    )
+    p = "<.001" if found["p"] < 0.001 else f"{found['p']:.3f}".lstrip("0")
+    return f"{found['difference']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}] p {p}"
 
 
 def gains(records: Records, row: Row, baseline: Row) -> pd.DataFrame:
