@@ -102,19 +102,21 @@ def shown(words: list[str]) -> str:
 
 def commands(data: str, splits: int, size: plan.Size) -> None:
     """Print the command of each row, and where it leaves the row's figures."""
-    rows = [*plan.ROWS, *(row for row in plan.WEIGHT_ROWS if row.ranking != "equal")]
+    weighted = [row for of_scheme in plan.WEIGHTED.values() for row in of_scheme]
+    rows = [*plan.ROWS, *(row for row in weighted if row.ranking != "equal")]
     told: dict[str, list[str]] = {}
     for row in rows:
         params = plan.settings(data, row.experiment, size)
         place = {"data.root": f"$PYRAMID_REID_DATA/{plan.FOLDERS[data]}", "data.splits": splits}
         if row.ranking in records.FIXED_WEIGHTS and row.ranking != "equal":
-            weights = records.FIXED_WEIGHTS[row.ranking]
-            params |= {f"fusion.w_{branch}": weights[branch] for branch in BRANCHES}
+            fixed = records.FIXED_WEIGHTS[row.ranking]
+            params |= {f"fusion.w_{branch}": fixed[branch] for branch in BRANCHES}
         words = command(params | place)
         chosen = row.ranking in records.CHOSEN_WEIGHTS
         key = row.ranking if chosen or row.ranking in BRANCHES else "fused"
         file = "metrics/weights.json" if chosen else "metrics/fusion.json"
-        told.setdefault(quoted(words), []).append(f"# {row.name}: `{key}` in {file}")
+        weights = "" if row.ranking in BRANCHES else f", weights {row.ranking}"
+        told.setdefault(quoted(words), []).append(f"# {row.name}{weights}: `{key}` in {file}")
     for line, names in told.items():
         print("\n".join([*names, line, ""]))
 
@@ -139,13 +141,11 @@ def recorded(data: str, folder: Path) -> Records:
 def tables(data: str, folder: Path) -> None:
     """Print the tables of a set."""
     found = recorded(data, folder)
-    about = found["seeds"][0].about
-    splits = [str(record.split) for record in found["seeds"]]
+    card = found["seeds"][0].about["dataset"]
+    splits = ", ".join(str(record.split) for record in found["seeds"])
     used = {each.about["hardware"] for of in found.values() for each in of}
-    print(
-        f"{data}: split(s) {', '.join(splits)}; {about['dataset']['query_images']:.0f} queries of"
-    )
-    print(f"{about['dataset']['query_identities']:.0f} people each; {'; '.join(sorted(used))}\n")
+    asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
+    print(f"{data}: split(s) {splits}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
     published = [
         {"row": f"published: {name}", **dict(zip(RANKS, map(_cell, ranks), strict=True))}
         for name, ranks in plan.PUBLISHED[data].items()
@@ -153,8 +153,11 @@ def tables(data: str, folder: Path) -> None:
     own = table(found, plan.ROWS)
     show(pd.concat([own, pd.DataFrame(published)]).fillna("-"))
     show(differences(found, plan.ROWS, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
-    rows = plan.WEIGHT_ROWS
-    show(table(found, rows).drop(columns="min").assign(weights=[_weights(found, r) for r in rows]))
+    for scheme, rows in plan.WEIGHTED.items():
+        told = table(found, rows).drop(columns=["95 % of mAP", "min"])
+        against = differences(found, rows, {"four seeds": rows[0]}).drop(columns="row")
+        given = [_weights(found, row) for row in rows]
+        show(pd.concat([told, against], axis=1).assign(weights=given), f"weights: {scheme}")
 
 
 RANKS = ("Rank-1", "Rank-5", "Rank-10")
@@ -170,20 +173,20 @@ def _weights(found: Records, row: Row) -> str:
     return " ".join(f"{used[branch].mean():.2f}" for branch in BRANCHES)
 
 
-def show(frame: pd.DataFrame) -> None:
-    """Print a table with its first column on the left."""
-    width = int(frame["row"].str.len().max())
-    print(frame.to_string(index=False, formatters={"row": f"{{:<{width}}}".format}), end="\n\n")
+def show(frame: pd.DataFrame, title: str = "row") -> None:
+    """Print a table with its rows' names on the left, under a title."""
+    width = max(len(title), int(frame["row"].str.len().max()))
+    names = frame["row"].str.ljust(width)
+    frame = frame.drop(columns="row")
+    frame.insert(0, title.ljust(width), names)
+    print(frame.to_string(index=False), end="\n\n")
 
 
 def draw(sets: list[str], folder: Path, out: Path) -> None:
     """Draw the pictures of all recorded sets."""
     found = {data: recorded(data, folder) for data in sets}
-    alone = {row.name for of_scale in plan.BRANCHES_ALONE.values() for row in of_scale}
-    pictures.by_height(
-        out / "height.png", found, [row for row in plan.ROWS if row.name not in alone]
-    )
-    pictures.psnr_and_rank1(out / "psnr.png", found, plan.BRANCHES_ALONE, plan.ORI)
+    pictures.by_height(out / "height.png", found, [plan.ORI, plan.MIXED, *plan.FUSED])
+    pictures.psnr_and_rank1(out / "psnr.png", found, plan.ALONE, plan.ORI, plan.SEEDS)
     pictures.agreements(out / "agreement.png", found, list(plan.PYRAMIDS))
 
 

@@ -130,9 +130,9 @@ def test_a_row_costs_the_stages_it_needs_wherever_they_ran(record):
 
 def test_psnr_and_rank1_gains_of_each_split(record):
     of = {"a": [record(0, (BAD, HALF, GOOD, GOOD))]}
-    gains = comparison.gains(of, Row("", "a", "h1"), ORI, "x2")
+    gains = comparison.gains(of, Row("", "a", "h1"), ORI)
     assert gains.to_numpy().tolist() == [[1.5, 50.0]]
-    assert comparison.gains(of, Row("", "a", "h1"), ORI, "x4").psnr.tolist() == [0]
+    assert comparison.gains(of, Row("", "a", "h3"), ORI).psnr.tolist() == [0]
 
 
 def test_agreement_is_the_correlation_of_what_queries_reach(record):
@@ -149,7 +149,7 @@ def test_the_pictures_are_drawn_from_records(record, tmp_path):
     of = {name: [record(0, (HALF, BAD, GOOD, GOOD))] for name in plan.EXPERIMENTS}
     sets = {"one": of, "two": of}
     pictures.by_height(tmp_path / "height.png", sets, plan.ROWS)
-    pictures.psnr_and_rank1(tmp_path / "psnr.png", sets, plan.BRANCHES_ALONE, plan.ORI)
+    pictures.psnr_and_rank1(tmp_path / "psnr.png", sets, plan.ALONE, plan.ORI, plan.SEEDS)
     pictures.agreements(tmp_path / "agreement.png", sets, list(plan.PYRAMIDS))
     for name in ("height", "psnr", "agreement"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -175,6 +175,6 @@ def test_every_experiment_has_valid_params_and_sets_the_same_keys(
 
 def test_rows_name_what_the_experiments_record():
     rankings = {*BRANCHES, *records.FIXED_WEIGHTS, *records.CHOSEN_WEIGHTS}
-    rows = [*plan.ROWS, *plan.WEIGHT_ROWS]
+    rows = [*plan.ROWS, *(row for of_scheme in plan.WEIGHTED.values() for row in of_scheme)]
     assert {row.ranking for row in rows} <= rankings
     assert {row.experiment for row in rows} == set(plan.EXPERIMENTS)

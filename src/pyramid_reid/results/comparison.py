@@ -161,17 +161,19 @@ def _mean(values: pd.Series) -> str:
 
 
 def _test(found: Mapping[str, float]) -> str:
-    return (
-        f"{found['difference']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}] p {found['p']:.3f}"
-    )
+    p = "<.001" if found["p"] < 0.001 else f"{found['p']:.3f}".lstrip("0")
+    return f"{found['difference']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}] p {p}"
 
 
-def gains(records: Records, row: Row, baseline: Row, scale: str) -> pd.DataFrame:
+def gains(records: Records, row: Row, baseline: Row) -> pd.DataFrame:
     """PSNR above bicubic (dB) and Rank-1 above a baseline (points) of each split.
 
+    A branch that was not restored has 0 dB.
+
     Args:
-        scale: of the branch, as `x2`; without it in the records nothing is restored: 0 dB.
+        row: of a branch alone; h1, h2 and h3 are of scales 2, 3 and 4.
     """
+    scale = f"x{BRANCHES.index(row.ranking) + 1}"
     ours, theirs = figures(records, row), figures(records, baseline)
     restored = [record.about["restoration"].get(scale) for record in records[row.experiment]]
     psnr = [of["psnr"] - of["psnr_bicubic"] if of else 0.0 for of in restored]

@@ -42,31 +42,36 @@ def by_height(path: Path, sets: Mapping[str, Records], rows: Sequence[Row]) -> N
 
 
 def psnr_and_rank1(
-    path: Path, sets: Mapping[str, Records], rows: Mapping[str, Sequence[Row]], baseline: Row
+    path: Path,
+    sets: Mapping[str, Records],
+    rows: Sequence[Row],
+    baseline: Row,
+    luck: Sequence[Row],
 ) -> None:
     """Draw Rank-1 above the baseline against PSNR above bicubic, a point per branch and split.
 
     Args:
-        rows: per scale (`x2`), the branches alone that were restored at it.
+        rows: restored branches alone.
+        luck: the baseline by other seeds, a band of their means.
     """
     figure, grid = _side_by_side(sets, "PSNR above bicubic (dB)")
     for axes, records in zip(grid, sets.values(), strict=True):
         axes.axhline(0, color="#666666", linewidth=1)
+        others = [gains(records, row, baseline).rank1.mean() for row in luck]
+        axes.axhspan(min(others), max(others), color="#DDDDDD", label="other seeds of the baseline")
         named = set[str]()
-        for scale, of_scale in rows.items():
-            for row in of_scale:
-                points = gains(records, row, baseline, scale)
-                color, marker = STYLES[row.experiment]
-                axes.plot(points.psnr, points.rank1, marker, color=color, alpha=0.3, markersize=4)
-                mean = points.mean()
-                label = row.experiment if row.experiment not in named else None
-                named.add(row.experiment)
-                axes.plot(mean.psnr, mean.rank1, marker, color=color, markersize=8, label=label)
-                axes.annotate(
-                    f"×{scale[1:]}", (mean.psnr, mean.rank1), (6, 4), textcoords="offset points"
-                )
+        for row in rows:
+            points = gains(records, row, baseline)
+            color, marker = STYLES[row.experiment]
+            axes.plot(points.psnr, points.rank1, marker, color=color, alpha=0.3, markersize=4)
+            mean = points.mean()
+            label = row.experiment if row.experiment not in named else None
+            named.add(row.experiment)
+            axes.plot(mean.psnr, mean.rank1, marker, color=color, markersize=8, label=label)
+            scale = f"×{BRANCHES.index(row.ranking) + 1}"
+            axes.annotate(scale, (mean.psnr, mean.rank1), (6, 4), textcoords="offset points")
     grid[0].set_ylabel(f"Rank-1 above {baseline.name} (points)")
-    _legend(figure, grid[0])
+    _legend(figure, grid[0], columns=4)
     save(figure, path)
 
 
@@ -98,6 +103,6 @@ def _side_by_side(sets: Mapping[str, Records], xlabel: str) -> tuple[Figure, NDA
     return figure, grid
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def _legend(figure: Figure, axes: Axes, columns: int = 3) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)

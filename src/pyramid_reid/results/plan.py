@@ -63,6 +63,7 @@ PAPER: dict[str, object] = {
 Size = Literal["cpu", "quick", "paper"]
 
 ORI = Row("ori alone", "seeds", "ori")
+MIXED = Row("ori, mixed resolutions", "mixed", "ori")
 CONTROL = Row("four seeds of ori", "seeds", "equal")
 PYRAMIDS = {
     "seeds": CONTROL.name,
@@ -72,29 +73,27 @@ PYRAMIDS = {
 }
 """What the fusion of all branches of an experiment is called."""
 
-BRANCHES_ALONE = {
-    f"x{scale}": [
-        Row(f"{name} ×{scale} alone", experiment, branch)
-        for name, experiment in (("bicubic", "bicubic"), ("SwinIR", "swinir"), ("HAN", "han"))
-    ]
-    for scale, branch in ((2, "h1"), (3, "h2"), (4, "h3"))
-}
-"""Rows of a single restored branch, by its scale."""
+SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
+"""The same network as `ORI` by other luck: what a difference between two rows may be due to."""
 
-ROWS = [
-    ORI,
-    Row("ori, mixed resolutions", "mixed", "ori"),
-    *(row for of_scale in BRANCHES_ALONE.values() for row in of_scale),
-    *(Row(name, experiment, "equal") for experiment, name in PYRAMIDS.items()),
+ALONE = [
+    Row(f"{name} ×{n + 1} alone", experiment, f"h{n}")
+    for name, experiment in (("bicubic", "bicubic"), ("SwinIR", "swinir"), ("HAN", "han"))
+    for n in (1, 2, 3)
 ]
-"""Rows of the first two tables; fusions have equal weights."""
+"""A single enlarged or restored branch."""
 
-WEIGHT_ROWS = [
-    Row(f"{name}, {scheme}", experiment, scheme)
-    for experiment, name in PYRAMIDS.items()
+FUSED = [Row(name, experiment, "equal") for experiment, name in PYRAMIDS.items()]
+"""Fusions with equal weights."""
+
+ROWS = [ORI, *SEEDS, MIXED, *ALONE, *FUSED]
+"""Rows of the first two tables."""
+
+WEIGHTED = {
+    scheme: [Row(name, experiment, scheme) for experiment, name in PYRAMIDS.items()]
     for scheme in (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
-]
-"""Every fusion with every weights."""
+}
+"""Every fusion, the control first, by its weights."""
 
 PUBLISHED: dict[str, dict[str, tuple[float, float, float | None]]] = {
     "caviar4reid": {
