@@ -20,7 +20,7 @@ RECORDS = "data/records"
 
 @dataclass(frozen=True)
 class Stage:
-    """What dvc.lock says of a stage: its command, and hashes of what it read and wrote."""
+    """What dvc.lock says of a stage: command, params, and hashes of what it read and wrote."""
 
     cmd: str
     deps: Mapping[str, str]
@@ -79,7 +79,7 @@ def parse(lock: str | None, name: str) -> dict[str, Stage]:
             stage: Stage(
                 cmd=entry["cmd"],
                 deps=_hashes(entry.get("deps", [])),
-                params=entry.get("params", {}).get("params.yaml", {}),
+                params=flat(entry.get("params", {}).get("params.yaml", {})),
                 outs=_hashes(entry.get("outs", [])),
             )
             for stage, entry in content.items()
