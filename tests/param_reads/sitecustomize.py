@@ -1,4 +1,6 @@
-"""Notes which params each stage reads; Python imports it first, where PYTHONPATH names this folder.
+"""Notes what each stage reads: Python imports this first, where PYTHONPATH names this folder.
+
+Of params, the values; of the project's code, the files of all modules that are loaded in the end.
 
 Reading a section is no read, reading a value in it is. A section that is dumped, or made a dict, is
 read as a whole.
@@ -8,6 +10,7 @@ What the checks of params.yaml read does not count.
 import atexit
 import json
 import os
+import sys
 from pathlib import Path
 
 
@@ -55,7 +58,15 @@ def note_reads(file):
     params.load = load
     Section.model_dump, Section.__iter__ = model_dump, iterate
     Section.__getattribute__ = getattribute
-    atexit.register(lambda: file.write_text(json.dumps(sorted(reads))))
+
+    def note():
+        loaded = {getattr(module, "__file__", None) for module in sys.modules.values()} - {None}
+        root, files = Path.cwd().resolve(), [Path(each).resolve() for each in loaded]
+        inside = [each for each in files if each.is_relative_to(root)]
+        code = sorted(each.relative_to(root).as_posix() for each in inside)
+        file.write_text(json.dumps({"params": sorted(reads), "code": code}))
+
+    atexit.register(note)
 
 
 if "PARAM_READS" in os.environ and "DVC_STAGE" in os.environ:
