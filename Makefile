@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 BIN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: repro test lint lock-check env identity requirements
+.PHONY: repro test lint lock-check verify env identity requirements
 
 repro: $(READY) identity  ## run the whole pipeline; what is already up to date is not run again
 	$(BIN) dvc repro
@@ -20,6 +20,9 @@ lint: $(READY)  ## formatting, style and types
 lock-check: $(READY)  ## dvc.lock belongs to the code and params that are checked out
 	$(BIN) python .ci/check_lock.py
 
+verify: $(READY)  ## run the committed pipeline from nothing: it must give the committed bytes
+	$(BIN) python .ci/verify.py
+
 env: $(READY)  ## only make the environment
 
 identity:  ## DVC keeps experiments as Git commits, which need a name, if only in this clone
@@ -31,9 +34,13 @@ identity:  ## DVC keeps experiments as Git commits, which need a name, if only i
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or later is needed, {v.major}.{v.minor} found: make PYTHON=python3.11")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .
 	touch $@
 
-requirements: $(READY)  ## bring requirements.txt up to date with pyproject.toml
+requirements: $(READY)  ## newest versions that pyproject.toml allows, with the hashes of their files
 	$(BIN) uv pip compile --universal --python-version 3.11 --extra dev --no-emit-index-url \
-		--upgrade --quiet --output-file requirements.txt pyproject.toml
+		--generate-hashes --upgrade --quiet --custom-compile-command "make requirements" \
+		--output-file requirements.txt pyproject.toml

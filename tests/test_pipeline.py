@@ -1,5 +1,6 @@
 """The whole DAG in a real DVC repository, small enough for a minute."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,9 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from safetensors.numpy import load_file
+
+from pyramid_reid import runs
 
 TINY = {
     "data": {"identities": 6, "images_per_camera": 2, "splits": 2},
@@ -94,9 +98,18 @@ def commit(project, message):
 def project(tmp_path_factory):
     """The finished tiny pipeline, committed."""
     folder = set_up(tmp_path_factory.mktemp("home") / "project")
-    call(folder, "dvc", "repro")
+    reads = folder.parent / "reads"
+    reads.mkdir()
+    noting = f"{ROOT / 'tests' / 'param_reads'}{os.pathsep}{folder / 'src'}"
+    call(folder, "dvc", "repro", PYTHONPATH=noting, PARAM_READS=str(reads))
     commit(folder, "finished")
     return folder
+
+
+@pytest.fixture(scope="module")
+def lock(project):
+    """Stages of the finished pipeline's dvc.lock."""
+    return runs.parse((project / "dvc.lock").read_text(), "dvc.lock")
 
 
 @pytest.fixture
@@ -108,19 +121,6 @@ def copy(project, tmp_path):
 def ran(output):
     """Stages that DVC ran, or would run."""
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
-
-
-def would_run(project, section, key, value):
-    """Stages that a changed param reruns, before those that follow; puts the file back."""
-    path = project / "params.yaml"
-    before = path.read_text()
-    params = yaml.safe_load(before)
-    (params[section] if section else params)[key] = value
-    path.write_text(yaml.safe_dump(params))
-    try:
-        return ran(call(project, "dvc", "repro", "--dry"))
-    finally:
-        path.write_text(before)
 
 
 def test_metrics_and_plots_of_every_branch_are_there(project):
@@ -137,6 +137,83 @@ def test_metrics_and_plots_of_every_branch_are_there(project):
     definitions = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
     for picture in [plot for plot in definitions if isinstance(plot, str)]:
         assert (project / picture).read_bytes().startswith(b"\x89PNG"), picture
+
+
+NOT_READ_BY_DEFAULT = {
+    "download": {"data.url", "data.sha256"},  # of a set that is fetched
+    "fuse": {"evaluation.k1", "evaluation.k2", "evaluation.lambda_value"},  # of re-ranking
+}
+
+
+def read_by(project, stage, what):
+    return set(json.loads((project.parent / "reads" / f"{stage}.json").read_text())[what])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reads_the_params_that_it_tracks_and_no_other(project, lock, stage):
+    expected = set(lock[stage].params) - NOT_READ_BY_DEFAULT.get(stage, set())
+    assert read_by(project, stage, "params") == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_loads_the_code_that_it_depends_on_and_no_other(project, lock, stage):
+    loaded = {path for path in read_by(project, stage, "code") if not path.endswith("__init__.py")}
+    files = set()
+    for dep in lock[stage].deps:
+        if dep.startswith(("src", "stages")):
+            inside = (project / dep).glob("*.py") if (project / dep).is_dir() else [project / dep]
+            files |= {path.relative_to(project).as_posix() for path in inside}
+    assert loaded == {path for path in files if not path.endswith("__init__.py")}
+
+
+def test_each_stage_leaves_a_record_outside_git_and_outs(project, lock):
+    records = {path.stem: json.loads(path.read_text()) for path in records_of(project).iterdir()}
+    assert set(records) == set(STAGES)
+    revision = call(project, "git", "rev-parse", "HEAD~1").strip()
+    for stage, record in records.items():
+        assert record["git"] == {"commit": revision, "clean": True, "changed": []}, stage
+    assert records["train_reid@h1"]["numerics"]["threads"] == 2
+    assert "threads" not in records["fuse"]["numerics"]  # it loads no torch
+    splits = records["fuse"]["inputs"]["data/crops/splits.csv"]
+    assert splits == hashlib.sha256((project / "data/crops/splits.csv").read_bytes()).hexdigest()
+    assert set(records["download"]["inputs"]) == {"data/raw/images.csv"}
+    assert not any("records" in out for stage in lock.values() for out in stage.outs)
+    assert call(project, "git", "ls-files", "data/records") == ""
+    assert call(project, "git", "status", "--porcelain") == ""
+
+
+def records_of(project):
+    return project / "data" / "records"
+
+
+def test_an_experiment_in_a_folder_of_its_own_leaves_its_record_in_the_project(copy):
+    call(copy, "make", "identity")
+    before = (records_of(copy) / "fuse.json").read_text()
+    run = ("dvc", "exp", "run", "--temp", "-n", "heavier", "-S", "fusion.w_ori=0.4")
+    assert ran(call(copy, *run)) == ["fuse"]
+    assert (records_of(copy) / "fuse.json").read_text() == before
+    record = json.loads((records_of(copy) / "heavier" / "fuse.json").read_text())
+    assert record["git"]["changed"] == ["params.yaml"]
+
+
+def test_outs_are_read_without_running_anything_that_is_in_them(project, lock):
+    files = [
+        file
+        for stage in lock.values()
+        for out in stage.outs
+        for file in ((project / out).rglob("*") if (project / out).is_dir() else [project / out])
+        if file.is_file()
+    ]
+    assert {file.suffix for file in files} == {
+        *(".csv", ".json", ".npy", ".npz", ".png", ".safetensors")
+    }
+    for file in files:
+        if file.suffix == ".safetensors":
+            assert load_file(file)
+        elif file.suffix == ".npz":
+            assert all(each.dtype == np.float32 for each in np.load(file).values())
+        elif file.suffix == ".npy":
+            np.load(file, allow_pickle=False)
 
 
 def test_a_finished_pipeline_runs_nothing(project):
@@ -163,33 +240,6 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     assert "vegaEmbed('#Cumulative_matching" in html
     assert "static/workspace_plots_evaluation_ranked_lists.png" in html
     assert "cdn.jsdelivr.net/npm/vega@" not in html  # it opens without a network
-
-
-TRAIN_REID = STAGES[4:8]
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "expected"),
-    [
-        ("fusion.w_h1", 0.5, ["fuse"]),
-        ("reid.lr", 0.5, TRAIN_REID),
-        ("restoration.lr", 0.5, ["train_reconstructor"]),
-        ("simulate.ratios", [2], ["simulate"]),
-        ("data.identities", 8, ["download"]),
-        (
-            "seed",
-            2,
-            [*STAGES[:3], *TRAIN_REID, "sweep_weights", "fuse"],
-        ),
-        ("threads", 1, STAGES[2:-2]),
-        ("evaluation.resamples", 100, ["fuse"]),
-        ("evaluation.rule", "single_shot", ["sweep_weights", "fuse"]),
-        ("sweep.step", 0.5, ["sweep_weights"]),
-    ],
-)
-def test_a_changed_param_reruns_the_stages_that_read_it(project, key, value, expected):
-    section, _, name = key.rpartition(".")
-    assert would_run(project, section, name, value) == expected
 
 
 def test_a_second_clone_gives_the_same_lock(project, tmp_path):

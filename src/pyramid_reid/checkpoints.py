@@ -29,7 +29,7 @@ import torch
 
 from pyramid_reid.runtime import is_main, world_size
 
-SHOWING = {"pyramid_reid.errors", "pyramid_reid.figures", "pyramid_reid.progress"}
+SHOWING = {f"pyramid_reid.{name}" for name in ("errors", "figures", "progress", "run_record")}
 """Modules that only show: a changed picture or message does not make a checkpoint another's."""
 
 

@@ -29,6 +29,7 @@ INSTRUCTION_SETS = {
     # cuBLAS is deterministic only with a fixed workspace.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 # Of glibc's <malloc.h>: how many blocks may be mapped by themselves; how much may be free (-1: all)
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
@@ -37,7 +38,7 @@ M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 def pin_environment(threads: int) -> None:
     """Fix the number of CPU threads and the instruction sets, before NumPy or torch is loaded."""
     os.environ.update(INSTRUCTION_SETS)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in THREADS:
         os.environ[name] = str(threads)
     # Threads that wait spin for some microseconds, then sleep. By default they spin for so long
     # that one other busy process makes a training on all cores tens of times slower.

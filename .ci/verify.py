@@ -1,0 +1,22 @@
+"""Run the committed pipeline from nothing and fail when it gives other bytes than are committed."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ("dvc.lock", "metrics", "plots")
+
+with tempfile.TemporaryDirectory() as folder:
+    project = Path(folder) / "project"
+    subprocess.run(["git", "clone", "-q", ROOT, project], check=True)
+    subprocess.run(["dvc", "repro"], cwd=project, check=True)
+    changed = ["git", "diff", "--exit-code", "--stat", "--", *RESULTS]
+    if subprocess.run(changed, cwd=project, check=False).returncode:
+        environment = os.environ | {"PYTHONPATH": str(project / "src")}
+        compare = [sys.executable, "-m", "pyramid_reid", "compare", "HEAD", "."]
+        subprocess.run(compare, cwd=project, env=environment, check=False)
+        sys.exit("a clone of HEAD gives other bytes than are committed")
+print("a clone of HEAD gives the committed bytes")

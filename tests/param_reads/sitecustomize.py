@@ -1,0 +1,73 @@
+"""Notes what each stage reads: Python imports this first, where PYTHONPATH names this folder.
+
+Of params, the values; of the project's code, the files of all modules that are loaded in the end.
+
+Reading a section is no read, reading a value in it is. A section that is dumped, or made a dict, is
+read as a whole.
+What the checks of params.yaml read does not count.
+"""
+
+import atexit
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def note_reads(file):
+    from pyramid_reid import params
+    from pyramid_reid.params import Section
+
+    section_of, reads, state = {params.Params: ""}, set(), {"loaded": False}
+    plain_load, plain_dump, plain_iter = params.load, Section.model_dump, Section.__iter__
+
+    def learn(section):
+        for name in type(section).model_fields:
+            value = section.__dict__[name]
+            if isinstance(value, Section):
+                section_of[type(value)] = f"{section_of[type(section)]}{name}."
+                learn(value)
+
+    def load(path):
+        state["loaded"] = False
+        loaded = plain_load(path)
+        learn(loaded)
+        state["loaded"] = True
+        return loaded
+
+    def getattribute(self, name):
+        value = object.__getattribute__(self, name)
+        if state["loaded"] and name in type(self).model_fields and not isinstance(value, Section):
+            reads.add(section_of[type(self)] + name)
+        return value
+
+    def read_all(section, names):
+        for name in names:
+            value = getattr(section, name)
+            if isinstance(value, Section):
+                read_all(value, type(value).model_fields)
+
+    def model_dump(self, **arguments):
+        read_all(self, arguments.get("include") or type(self).model_fields)
+        return plain_dump(self, **arguments)
+
+    def iterate(self):
+        read_all(self, type(self).model_fields)
+        return plain_iter(self)
+
+    params.load = load
+    Section.model_dump, Section.__iter__ = model_dump, iterate
+    Section.__getattribute__ = getattribute
+
+    def note():
+        loaded = {getattr(module, "__file__", None) for module in sys.modules.values()} - {None}
+        root, files = Path.cwd().resolve(), [Path(each).resolve() for each in loaded]
+        inside = [each for each in files if each.is_relative_to(root)]
+        code = sorted(each.relative_to(root).as_posix() for each in inside)
+        file.write_text(json.dumps({"params": sorted(reads), "code": code}))
+
+    atexit.register(note)
+
+
+if "PARAM_READS" in os.environ and "DVC_STAGE" in os.environ:
+    note_reads(Path(os.environ["PARAM_READS"]) / f"{os.environ['DVC_STAGE']}.json")
