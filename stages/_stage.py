@@ -5,48 +5,117 @@ Imported before NumPy, which reads the settings that are made here when it is lo
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
 sys.path.insert(0, str(ROOT / "src"))
 
+import _intact  # noqa: E402
 from pyramid_reid.errors import UserError  # noqa: E402
 from pyramid_reid.params import Params, load  # noqa: E402
 from pyramid_reid.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
 
 pin_environment(threads=1)  # `_threads` sets the number of those stages whose results depend on it
 
-PARAMS = Path("params.yaml")
+PARAMS, LOCKS = Path("params.yaml"), Path("data/locks")
+NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
 GRACE_S = 3.0
 """Seconds that a process of several leaves to the one that knows why the run ends."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def run(main: Callable[[Params], str]) -> None:
     """Run a stage: `main` gets the params and returns one line that says what it did.
 
-    Mistakes of the user end with one line instead of a traceback.
+    Mistakes of the user, and what the machine refuses, end with one line instead of a traceback.
     """
-    name = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
     start = time.perf_counter()
     try:
         several = world_size() > 1
-        said = main(load(PARAMS))
+        params = load(PARAMS)
+        with alone():
+            if "DVC_STAGE" in os.environ and is_main():
+                _intact.check(os.environ["DVC_STAGE"])
+            said = main(params)
     except UserError as error:
-        fail(f"{name}: {error}", 1)
+        fail(f"{NAME}: {error}", 1)
+    except OSError as error:
+        fail(f"{NAME}: {refusal(error)}", 1)
+    except MemoryError:
+        fail(f"{NAME}: the memory is not enough; end other programs, or lower the batch size", 1)
     except KeyboardInterrupt:
-        fail(f"{name}: stopped; `dvc repro` goes on from the last checkpoint", 130)
+        fail(f"{NAME}: {STOPPED}", 130)
     except Exception:
         if several:
             time.sleep(GRACE_S)  # most likely another one failed, and the launcher ends this one
         raise
     if is_main():
-        print(f"{name}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
+        print(f"{NAME}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other processes from running this stage at once.
+
+    When DVC is killed, the stage that it started runs on: a second one would write the same files.
+
+    Raises:
+        UserError: one runs.
+    """
+    if not is_main():
+        yield
+        return
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    # never removed: another process may hold it open
+    with (LOCKS / NAME.replace(" ", "-")).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"this stage already runs (process {file.read()}): wait until it has ended, or end"
+                " it, then run `dvc repro` again"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def refusal(error: OSError) -> str:
+    """What the operating system refused, and what to do."""
+    said = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
+    if error.errno in FULL:
+        return f"{said}: make room, then run `dvc repro` again; nothing that was finished is lost"
+    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return f"{said}: make it writable for you, then run `dvc repro` again"
+    return f"{said}: mend this, then run `dvc repro` again"
+
+
+STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
+
+
+def interrupted(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Say in one line that the user stopped the stage while it was still being loaded."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{NAME}: {STOPPED}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = interrupted
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -1,5 +1,8 @@
 """The one exception that a user is meant to read."""
 
+LONGEST = 200
+"""Characters of what another library says of an error."""
+
 
 class UserError(Exception):
     """Something outside the code is wrong: data, params or machine.
@@ -7,3 +10,9 @@ class UserError(Exception):
     The message is one sentence or two that name the offender and the remedy. Stages print it
     without a traceback.
     """
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another library says, in one line of bounded length."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]}…"

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyramid_reid.crops import splits
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import UserError, reason
 from pyramid_reid.retrieval.distance import DistanceReader
 from pyramid_reid.retrieval.fusion import fuse
 from pyramid_reid.retrieval.metrics import (
@@ -145,7 +145,7 @@ def distance_runs(
                 readers[branch] = stack.enter_context(DistanceReader(path))
             except (OSError, ValueError) as error:
                 raise UserError(
-                    f"{path} is no distance matrix ({error}); run `dvc repro`"
+                    f"{path} is no distance matrix ({reason(error)}); run `dvc repro`"
                 ) from error
             if readers[branch].shape != (num_query, num_gallery):
                 raise UserError(
@@ -173,7 +173,7 @@ def joined_features(
                 for role, of_branch in features.items():
                     of_branch[branch] = file[role]
         except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{folder}/features.npz: {error}; run `dvc repro`") from error
+            raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
     return join(features["query"], weights), join(features["gallery"], weights)
 
 
@@ -200,7 +200,9 @@ def _labels_in(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"pid": "int64", "camid": "int64", "source": str})
         missing = {*SAME_IN_ALL, "height", "width"} - set(table.columns)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no table of crops ({error}); run `dvc repro`") from error
+        raise UserError(
+            f"{path} is no table of crops ({reason(error)}); run `dvc repro`"
+        ) from error
     if missing:
         raise UserError(f"{path} lacks the column {min(missing)}; run `dvc repro`")
     return table

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as packed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import UserError, reason
 from pyramid_reid.params import HanSize, Restoration, Section, SwinSize
 from pyramid_reid.restoration import extractors
 
@@ -140,7 +141,7 @@ def save(path: Path, model: Reconstructor) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     metadata = {"architecture": model.architecture.model_dump_json()}
-    save_file(weights, path, metadata)
+    path.write_bytes(packed(weights, metadata))
 
 
 def load(path: Path) -> Reconstructor:
@@ -156,6 +157,6 @@ def load(path: Path) -> Reconstructor:
         model.load_state_dict(load_file(path))
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"{path} is no reconstructor ({error}); run `dvc repro train_reconstructor`"
+            f"{path} is no reconstructor ({reason(error)}); run `dvc repro train_reconstructor`"
         ) from error
     return model.eval()
