@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
-
 from fault_project import TINY, Done, Project, Running
 from fault_verdicts import Reference, Tried
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import yaml
-
 from pipeline import ROOT, edit
 
 TINY = {
@@ -97,13 +96,20 @@ class Running:
 
 
 class Project:
-    """A project's folder; its parent is the user's home, and holds DVC's notes and the logs."""
+    """A project's folder; its parent is the user's home, and holds DVC's notes and the logs.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: of the project.
+        last: the stage up to which it is run; "" for all.
+    """
+
+    def __init__(self, folder: Path, last: str = "") -> None:
+        self.folder, self.last = folder, last
 
     @classmethod
-    def made(cls, folder: Path, params: Mapping[str, Mapping[str, object]]) -> Project:
+    def made(
+        cls, folder: Path, params: Mapping[str, Mapping[str, object]], last: str = ""
+    ) -> Project:
         """A clone of the checked out code with these params, in which nothing has run."""
         folder.mkdir(parents=True)
         tracked = subprocess.run(
@@ -121,11 +127,11 @@ class Project:
             ("git", *IDENTITY, "commit", "-qm", "tiny"),
         ):
             subprocess.run(command, cwd=folder, check=True)
-        return cls(folder)
+        return cls(folder, last)
 
     def copy(self, name: str) -> Project:
-        """A copy beside this one, which DVC has looked at: it knows sizes and times of all files."""
-        other = Project(self.folder.parent / name / "project")
+        """A copy beside this one, of which DVC knows the size and time of each file."""
+        other = Project(self.folder.parent / name / "project", self.last)
         shutil.copytree(self.folder, other.folder, symlinks=True)
         other.run("dvc", "status", "-q")
         return other
@@ -140,8 +146,8 @@ class Project:
         return self.start(*command).wait()
 
     def repro(self, *arguments: str) -> Done:
-        """Run `dvc repro`."""
-        return self.run("dvc", "repro", *arguments)
+        """Run `dvc repro`: of the stage that the arguments name, or up to the last."""
+        return self.run("dvc", "repro", *(arguments or filter(None, [self.last])))
 
     @property
     def lock(self) -> dict[str, dict[str, str]]:

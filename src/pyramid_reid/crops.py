@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyramid_reid.errors import UserError, reason
+from pyramid_reid.errors import DAMAGED, UserError, reason
 
 Pixels = NDArray[np.uint8]
 
@@ -60,8 +60,7 @@ class CropStore:
         try:
             self.index = _read_index(folder / "index.csv")
             self._pixels: Pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r")
-        # NumPy meets damaged headers with all of these
-        except (OSError, ValueError, TypeError, EOFError, OverflowError) as error:
+        except DAMAGED as error:
             raise UserError(
                 f"{folder} is no crop store ({reason(error)}); run `dvc repro` to make it again"
             ) from error

@@ -1,5 +1,26 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that a user is meant to read, and those that it is made of."""
 
+import struct
+import tokenize
+import zipfile
+import zlib
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy, pandas, Pillow and torch raise for files that are missing, damaged or hostile."""
 LONGEST = 200
 """Characters of what another library says of an error."""
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyramid_reid.crops import splits
-from pyramid_reid.errors import UserError, reason
+from pyramid_reid.errors import DAMAGED, UserError, reason
 from pyramid_reid.retrieval.distance import DistanceReader
 from pyramid_reid.retrieval.fusion import fuse
 from pyramid_reid.retrieval.metrics import (
@@ -143,7 +143,7 @@ def distance_runs(
         for branch, path in files.items():
             try:
                 readers[branch] = stack.enter_context(DistanceReader(path))
-            except (OSError, ValueError) as error:
+            except DAMAGED as error:
                 raise UserError(
                     f"{path} is no distance matrix ({reason(error)}); run `dvc repro`"
                 ) from error
@@ -172,7 +172,7 @@ def joined_features(
             with np.load(folder / "features.npz") as file:
                 for role, of_branch in features.items():
                     of_branch[branch] = file[role]
-        except (OSError, KeyError, ValueError) as error:
+        except DAMAGED as error:
             raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
     return join(features["query"], weights), join(features["gallery"], weights)
 
@@ -199,7 +199,7 @@ def _labels_in(path: Path) -> pd.DataFrame:
         # columns that are no numbers where they should be raise ValueError here, not later
         table = pd.read_csv(path, dtype={"pid": "int64", "camid": "int64", "source": str})
         missing = {*SAME_IN_ALL, "height", "width"} - set(table.columns)
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise UserError(
             f"{path} is no table of crops ({reason(error)}); run `dvc repro`"
         ) from error

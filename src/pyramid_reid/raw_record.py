@@ -9,7 +9,7 @@ import pandas as pd
 
 from pyramid_reid.crops import Pixels
 from pyramid_reid.decode import decode
-from pyramid_reid.errors import UserError, reason
+from pyramid_reid.errors import DAMAGED, UserError, reason
 
 IMAGES, TEST_SETS = "images.csv", "test_sets.csv"
 COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
@@ -42,7 +42,7 @@ def _read(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> pd.Data
     again = "run `dvc repro --force --single-item download`, then `dvc repro`"
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False)
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise UserError(f"{path} cannot be read ({reason(error)}); {again}") from error
     if list(table.columns) != columns:
         raise UserError(f"{path} has the columns {list(table.columns)}, not {columns}; {again}")

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pyramid_reid.errors import UserError, reason
+from pyramid_reid.errors import DAMAGED, UserError, reason
 
 NESTED = ("params_ema", "params", "state_dict")
 """Keys under which published checkpoints hold their weights, the best first."""
@@ -42,14 +42,7 @@ def read(path: Path) -> dict[str, Tensor]:
         else:
             with torch.serialization.safe_globals(NUMBERS):
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        pickle.UnpicklingError,
-    ) as error:
+    except (*DAMAGED, SafetensorError, pickle.UnpicklingError) as error:
         raise UserError(
             f"{path} is no checkpoint that holds weights only ({reason(error)})"
         ) from error

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as packed
 from torch import nn
 
-from pyramid_reid.errors import UserError, reason
+from pyramid_reid.errors import DAMAGED, UserError, reason
 
 with warnings.catch_warnings():
     # torchreid asks for its Cython evaluator on import; its evaluator is not used here
@@ -73,7 +73,9 @@ def load(path: Path) -> tuple[nn.Module, int, int]:
         model = build(network["name"], len(weights["classifier.bias"]), seed=0)
         model.load_state_dict(weights)
         height, width = int(network["height"]), int(network["width"])
-    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        if min(height, width) < 1:
+            raise ValueError(f"input of {height}x{width} pixels")
+    except (*DAMAGED, SafetensorError) as error:
         raise UserError(
             f"{path} is no re-identification network ({reason(error)}); run `dvc repro train_reid`"
         ) from error

@@ -164,7 +164,10 @@ def _noted(folder: Path) -> dict[int, str]:
     A note that was cut short, with what the next run wrote behind it, counts for nothing.
     """
     notes = "".join(path.read_text(encoding="utf-8") for path in folder.glob(NOTES))
-    return {int(number): sha for number, sha in re.findall(r"^(\d+) ([0-9a-f]{64})$", notes, re.MULTILINE)}
+    return {
+        int(number): sha
+        for number, sha in re.findall(r"^(\d+) ([0-9a-f]{64})$", notes, re.MULTILINE)
+    }
 
 
 def _whole(outputs: Sequence[_Output], batches: Batches, noted: Mapping[int, str]) -> set[int]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as packed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyramid_reid.errors import UserError, reason
+from pyramid_reid.errors import DAMAGED, UserError, reason
 from pyramid_reid.params import HanSize, Restoration, Section, SwinSize
 from pyramid_reid.restoration import extractors
 
@@ -26,8 +28,8 @@ class Architecture(Section):
     """
 
     size: SwinSize | HanSize | None
-    head_dim: int
-    scales: tuple[int, ...]
+    head_dim: Annotated[int, Field(ge=1)]
+    scales: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=3, max_length=3)]
 
     @classmethod
     def of(cls, restoration: Restoration) -> Architecture:
@@ -155,7 +157,7 @@ def load(path: Path) -> Reconstructor:
             raw = (file.metadata() or {})["architecture"]
         model = build(Architecture.model_validate_json(raw), seed=0)
         model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise UserError(
             f"{path} is no reconstructor ({reason(error)}); run `dvc repro train_reconstructor`"
         ) from error
