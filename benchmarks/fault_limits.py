@@ -32,7 +32,7 @@ def full_disk(reference: Reference, folder: Path, *, quick: bool) -> Iterator[Tr
             size += STEP_KIB
             subprocess.run(["mount", "-o", f"remount,size={size}k", str(folder)], check=True)
 
-        project = made_somehow(folder / "home/project", grow)
+        project = made_somehow(folder / "all/project", grow)
         yield from until_it_fits("full disk", project, reference, project.repro, grow, quick=quick)
 
 
@@ -49,7 +49,7 @@ def made_somehow(folder: Path, grow: Callable[[], None]) -> Project:
 def small_files(reference: Reference, folder: Path, *, quick: bool) -> Iterator[Tried]:
     """Run the pipeline where files may have some KiB only, and more each time that it failed."""
     project = Project.made(folder, TINY)
-    blocks = 16
+    blocks = 128
 
     def run() -> Done:
         return project.start("dvc", "repro", blocks=blocks).wait()

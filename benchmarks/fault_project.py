@@ -96,7 +96,7 @@ class Running:
 
 
 class Project:
-    """A project's folder; its parent is the user's home, and holds DVC's notes and the logs.
+    """A project's folder; its parent holds what DVC notes of files, and the logs.
 
     Args:
         folder: of the project.
@@ -174,10 +174,9 @@ IDENTITY = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of a user whose home is the project's parent, where DVC keeps its notes, too."""
+    """This user's, but for what DVC notes of files: beside the project, on the same disk."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    home = str(folder.parent)
-    own = {"PATH": path, "HOME": home, "DVC_SITE_CACHE_DIR": f"{home}/dvc-site"}
+    own = {"PATH": path, "DVC_SITE_CACHE_DIR": str(folder.parent / "dvc-site")}
     return os.environ | own | {"DVC_NO_ANALYTICS": "1", "GIT_CONFIG_NOSYSTEM": "1"}
 
 
