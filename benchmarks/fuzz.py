@@ -22,7 +22,8 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from fuzz_targets import TARGETS, Attempt
+from fuzz_attempt import Attempt
+from fuzz_targets import TARGETS
 
 from pyramid_reid.errors import UserError
 
@@ -42,6 +43,7 @@ def outcome(attempt: Attempt) -> tuple[str, str]:
     except UserError as error:
         said = str(error)
         named = all(name in said for name in attempt.names)
+        named &= any(name in said for name in attempt.either)
         return ("clear" if named and len(said) <= LONGEST and "\n" not in said else "wrong"), said
     except Exception as error:  # noqa: BLE001 (whatever it is, it is a bug)
         return "wrong", f"{type(error).__name__}: {error}"

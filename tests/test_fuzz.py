@@ -5,8 +5,9 @@ from itertools import islice
 
 import pytest
 from fuzz import fuzz, outcome
+from fuzz_attempt import Attempt
 from fuzz_mutations import Touch, hostile
-from fuzz_targets import TARGETS, Attempt
+from fuzz_targets import TARGETS
 
 from pyramid_reid import weights_file
 from pyramid_reid.errors import UserError
