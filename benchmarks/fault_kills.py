@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
-from fault_project import TINY, Done, Project, Running
+from fault_project import PATIENCE_S, TINY, Done, Project, Running
 from fault_verdicts import Reference, Tried
 
 ALL, STAGE, DVC, STOP = (
@@ -52,7 +52,7 @@ def kills(
                 said.append(other.said)
                 if not (other.code == 0 or other.clear):
                     bad.add(fault)
-                psutil.wait_procs(project.stages_running(), timeout=300)
+                psutil.wait_procs(project.stages_running(), timeout=PATIENCE_S)
         last = project.repro(stage)
         right = last.code == 0 and project.lock.get(stage) == reference.lock[stage]
         for fault in faults:

@@ -12,7 +12,7 @@ from pathlib import Path
 from fault_project import TINY, Done, Project, mounted
 from fault_verdicts import Reference, Tried, settle
 
-START_KIB, STEP_KIB = 1200, 300
+START_KIB, STEP_KIB = 2400, 800
 """Size of a small disk at first, and how much it grows each time that it was full."""
 ROUNDS = 60
 
@@ -56,7 +56,7 @@ def small_files(reference: Reference, folder: Path, *, quick: bool) -> Iterator[
 
     def grow() -> None:
         nonlocal blocks
-        blocks = blocks * 3 // 2
+        blocks = blocks * 2
 
     yield from until_it_fits("file size limit", project, reference, run, grow, quick=quick)
 

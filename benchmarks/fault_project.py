@@ -39,7 +39,7 @@ TINY = {
 """Params: a second or more of work in each stage, checkpoints some hundredths apart."""
 STARTS = re.compile(r"^Running stage '(.+)':$", re.MULTILINE)
 POLL_S = 0.01
-PATIENCE_S = 300
+PATIENCE_S = 900
 
 
 @dataclass(frozen=True, slots=True)
