@@ -97,22 +97,23 @@ def table(counts: dict[str, Counter[str]]) -> str:
 def main() -> None:
     """Try the faults, print the table and one line per figure: NAME VALUE UNIT."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=PARTS, default=PARTS, help="all, if none")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, "all"], default="all")
     parser.add_argument("--quick", action="store_true", help="only the first stages, some faults")
     parser.add_argument("--seed", type=int, default=0, help="of moments and places")
     arguments = parser.parse_args()
+    parts = PARTS if "all" in arguments.parts else arguments.parts
     rng = random.Random(arguments.seed)  # noqa: S311 (no secret)
     counts: dict[str, Counter[str]] = {}
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        for each in tried(Path(folder).resolve(), arguments.parts, rng, quick=arguments.quick):
+        for each in tried(Path(folder).resolve(), parts, rng, quick=arguments.quick):
             counts.setdefault(each.fault, Counter())[each.verdict] += 1
             took = time.monotonic() - begun
             print(f"{took:.0f} s: {each.fault}: {each.verdict}", file=sys.stderr, flush=True)
             if each.verdict == "wrong":
                 print(f"{each.fault} ended wrong:\n{each.said}", file=sys.stderr, flush=True)
     for name in MOUNTED:
-        if "limits" in arguments.parts and name not in counts:
+        if "limits" in parts and name not in counts:
             print(f"# {name}: left out, as only root may mount disks")
     print(table(counts))
     total = sum(counts.values(), Counter[str]())
