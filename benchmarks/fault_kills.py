@@ -19,7 +19,7 @@ ALL, STAGE, DVC, STOP = (
     "SIGKILL of DVC alone",
     "Ctrl-C",
 )
-EARLIEST, LATEST = 0.25, 1.1
+EARLIEST, LATEST = 0.25, 1.0
 """Moments of a kill, as a share of the stage's time: its program is loaded, and its outputs are
 being noted by DVC."""
 
@@ -42,8 +42,7 @@ def kills(
     for stage, faults in plan.items():
         said, bad = [], set[str]()
         for fault in faults:
-            moment = rng.uniform(EARLIEST, LATEST) * reference.seconds[stage]
-            done = disturb(project, stage, fault, moment)
+            done = disturb(project, stage, fault, rng, reference.seconds[stage])
             said.append(done.said)
             if fault != ALL and "Traceback" in done.said:
                 bad.add(fault)
@@ -56,8 +55,8 @@ def kills(
         last = project.repro(stage)
         right = last.code == 0 and project.lock.get(stage) == reference.lock[stage]
         for fault in faults:
-            ended_right = right and fault not in bad
-            yield Tried(fault, "right" if ended_right else "wrong", "\n".join([*said, last.said]))
+            verdict = "right" if right and fault not in bad else "wrong"
+            yield Tried(fault, verdict, "\n".join([*said, last.said]))
     if quick:
         return
     final = project.repro()
@@ -65,25 +64,39 @@ def kills(
         yield Tried(ALL, "wrong", final.said)
 
 
-def disturb(project: Project, stage: str, fault: str, moment: float) -> Done:
-    """Start the pipeline and strike some seconds after a stage has begun; wait for its end."""
-    running = project.start("dvc", "repro", stage)
-    if running.wait_for(stage):
-        time.sleep(moment)
-        strike(project, running, fault)
-    return running.wait()
+def disturb(project: Project, stage: str, fault: str, rng: random.Random, seconds: float) -> Done:
+    """Start the pipeline and strike at a random moment of a stage; wait for its end.
+
+    Args:
+        seconds: that the stage takes.
+    """
+    while True:
+        # what an earlier fault came too late for is run again
+        again = ("--force", "--single-item") if stage in project.lock else ()
+        running = project.start("dvc", "repro", *again, stage)
+        started = running.wait_for(stage)
+        time.sleep(rng.uniform(EARLIEST, LATEST) * seconds)
+        struck = started and strike(project, running, fault)
+        done = running.wait()
+        if struck or not started:
+            return done
 
 
-def strike(project: Project, running: Running, fault: str) -> None:
-    """Send the signal of a fault; a process that has just ended is spared."""
+def strike(project: Project, running: Running, fault: str) -> bool:
+    """Send the signal of a fault; whether there was still something to strike."""
+    if running.process.poll() is not None:
+        return False
+    stages = project.stages_running()
     try:
         if fault == STAGE:
-            for process in project.stages_running():
+            for process in stages:
                 process.kill()
-        elif fault == DVC:
+            return bool(stages)
+        if fault == DVC:
             running.process.kill()
         else:
             sent = signal.SIGINT if fault == STOP else signal.SIGKILL
             os.killpg(running.process.pid, sent)
     except (ProcessLookupError, psutil.NoSuchProcess):
-        return
+        return False
+    return True

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from fault_project import TINY, Done, Project, mounted
 from fault_verdicts import Reference, Tried, settle
+from pipeline import edit
 
-START_KIB, STEP_KIB = 2400, 800
+START_KIB, STEP_KIB = 2400, 1600
 """Size of a small disk at first, and how much it grows each time that it was full."""
 ROUNDS = 60
 
@@ -108,11 +109,8 @@ def read_only_set(reference: Reference) -> Iterator[Tried]:
     table = (project.folder / "data/raw/images.csv").read_text(encoding="utf-8").splitlines()
     rows = [",".join(line.split(",")[:3]) for line in table]
     (images / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    setting = (
-        f"s/^  name: .*/  name: manifest/; s#^  root:.*#  root: {images}#;"
-        " s/^  low_camera:.*/  low_camera: 2/"
-    )
-    project.run("sed", "-i", setting, "params.yaml")
+    own = {"data": {"name": "manifest", "root": str(images)}, "simulate": {"low_camera": 2}}
+    edit(project.folder / "params.yaml", own)
     made = []
     for limited in (False, True):
         options = ("-o", "bind,ro", str(images)) if limited else ("-o", "bind", str(images))

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,23 +63,24 @@ class Running:
         blocks: of 512 bytes, which no file that it writes may exceed.
     """
 
-    def __init__(self, folder: Path, *command: str, log: Path, blocks: int | None = None) -> None:
-        self._log = log
+    def __init__(self, folder: Path, *command: str, blocks: int | None = None) -> None:
+        self._log = tempfile.TemporaryFile()
         limit = ("sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh") if blocks else ()
-        with log.open("wb") as output:
-            self.process = psutil.Popen(
-                [*limit, *command],
-                cwd=folder,
-                env=environment(folder),
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self.process = psutil.Popen(
+            [*limit, *command],
+            cwd=folder,
+            env=environment(folder),
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
 
     @property
     def said(self) -> str:
         """All that it has said so far."""
-        return self._log.read_text(encoding="utf-8", errors="replace")
+        size = os.fstat(self._log.fileno()).st_size
+        # without moving the place where the command writes
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
     def wait_for(self, stage: str) -> bool:
         """Wait until DVC starts a stage; False if it ends without."""
@@ -96,7 +98,7 @@ class Running:
 
 
 class Project:
-    """A project's folder; its parent holds what DVC notes of files, and the logs.
+    """A project's folder; its parent holds what DVC notes of files.
 
     Args:
         folder: of the project.
@@ -138,8 +140,7 @@ class Project:
 
     def start(self, *command: str, blocks: int | None = None) -> Running:
         """Start a command; no file that it writes may be larger than `blocks` of 512 bytes."""
-        log = self.folder.parent / f"{time.monotonic_ns()}.log"
-        return Running(self.folder, *command, log=log, blocks=blocks)
+        return Running(self.folder, *command, blocks=blocks)
 
     def run(self, *command: str) -> Done:
         """Run a command to its end."""
@@ -153,7 +154,10 @@ class Project:
     def lock(self) -> dict[str, dict[str, str]]:
         """Hash of each output in dvc.lock, by stage."""
         path = self.folder / "dvc.lock"
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, yaml.YAMLError):
+            return {}  # nothing has run, or a full disk has cut it off
         return {
             stage: {out["path"]: out["md5"] for out in noted["outs"]}
             for stage, noted in (content or {}).get("stages", {}).items()

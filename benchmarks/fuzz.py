@@ -42,14 +42,22 @@ def outcome(attempt: Attempt) -> tuple[str, str]:
         read = attempt.call()
     except UserError as error:
         said = str(error)
-        named = all(name in said for name in attempt.names)
-        named &= any(name in said for name in attempt.either)
-        return ("clear" if named and len(said) <= LONGEST and "\n" not in said else "wrong"), said
+        kind = "clear" if is_clear(said, attempt) else "wrong"
     except Exception as error:  # noqa: BLE001 (whatever it is, it is a bug)
-        return "wrong", f"{type(error).__name__}: {error}"
+        kind, said = "wrong", f"{type(error).__name__}: {error}"
+    else:
+        kind, said = ("accepted" if attempt.holds(read) else "wrong"), f"accepted: {read}"
     finally:
         signal.alarm(0)
-    return ("accepted", "") if attempt.holds(read) else ("wrong", f"accepted: {read}")
+    ran = attempt.canary is not None and attempt.canary.exists()
+    return ("wrong", "code in the file ran") if ran else (kind, said)
+
+
+def is_clear(said: str, attempt: Attempt) -> bool:
+    """Whether a message is one line that names the file, and the key where it is known."""
+    named = all(name in said for name in attempt.names)
+    named &= any(name in said for name in attempt.either)
+    return named and len(said) <= LONGEST and "\n" not in said
 
 
 def too_long(*_: object) -> NoReturn:

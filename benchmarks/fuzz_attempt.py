@@ -15,6 +15,7 @@ class Attempt:
     Attributes:
         call: reads it.
         names: what a message that refuses it must hold: the file.
+        canary: what a hostile input makes if its code runs.
         either: of these, a message must hold one: the key, or what stands for its line.
         holds: whether what was read can be used; anything may be, where nothing more is said.
     """
@@ -23,6 +24,7 @@ class Attempt:
     names: tuple[str, ...]
     holds: Callable[[object], bool] = lambda _: True
     either: tuple[str, ...] = ("",)
+    canary: Path | None = None
 
 
 Target = Callable[[Path, random.Random], Iterator[Attempt]]

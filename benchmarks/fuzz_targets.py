@@ -7,7 +7,7 @@ from fuzz_handed_in import file_names, image_file, manifest_file, params_file, w
 from fuzz_written import checkpoint, crop_store, distances, model_file, tables
 
 TARGETS: dict[str, tuple[Target, int]] = {
-    "params.yaml": (params_file, 2000),
+    "params.yaml": (params_file, 1500),
     "manifest": (manifest_file, 2500),
     "file names, links": (file_names, 500),
     "images": (image_file, 4000),

@@ -19,6 +19,7 @@ from fuzz_mutations import hostile, mutate
 from pyramid_reid import params, raw_record
 from pyramid_reid.checkpoints import Checkpoints
 from pyramid_reid.crops import ROLES, Crop, CropStore, CropWriter
+from pyramid_reid.errors import UserError
 from pyramid_reid.evaluation import Judging, evaluate_splits
 from pyramid_reid.reid import osnet
 from pyramid_reid.restoration import pyramid
@@ -40,22 +41,20 @@ def checkpoint(folder: Path, rng: random.Random) -> Iterator[Attempt]:
             checkpoints.path.write_bytes(mutate(good, rng))
         whole = checkpoints.path.read_bytes() == good
         yield Attempt(
-            quiet(checkpoints.load),
-            (),
-            lambda read, whole=whole, canary=canary: (
-                (read is not None) == whole and not canary.exists()
-            ),
+            lambda checkpoints=checkpoints: goes_on_from(checkpoints),
+            ("state.pt",),
+            lambda state, whole=whole, number=number: whole and state["iteration"] == number,
+            canary=canary,
         )
 
 
-def quiet(call: Callable[[], object]) -> Callable[[], object]:
-    """The same without what it prints."""
-
-    def silent() -> object:
-        with redirect_stderr(io.StringIO()):
-            return call()
-
-    return silent
+def goes_on_from(checkpoints: Checkpoints) -> object:
+    """The state, or what is said of it as an error: the training would start over."""
+    with redirect_stderr(io.StringIO()) as said:
+        state = checkpoints.load()
+    if state is None:
+        raise UserError(said.getvalue().strip())
+    return state
 
 
 def model_file(folder: Path, rng: random.Random) -> Iterator[Attempt]:

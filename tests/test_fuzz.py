@@ -58,6 +58,12 @@ def test_no_pickle_runs(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+def test_code_that_runs_is_wrong_however_it_ends(tmp_path):
+    assert outcome(Attempt(lambda: 1, (), canary=tmp_path / "none"))[0] == "accepted"
+    assert outcome(Attempt(lambda: 1, (), canary=tmp_path))[0] == "wrong"
+    assert outcome(Attempt(lambda: refuse("no"), (), canary=tmp_path))[0] == "wrong"
+
+
 @pytest.mark.parametrize("name", ["params.yaml", "images"])
 def test_inputs_are_the_same_for_the_same_seed(tmp_path, name):
     def inputs(folder):
