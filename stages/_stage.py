@@ -5,17 +5,22 @@ Imported before NumPy, which reads the settings that are made here when it is lo
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
 sys.path.insert(0, str(ROOT / "src"))
 
+import _intact  # noqa: E402
 from pyramid_reid import run_record  # noqa: E402
 from pyramid_reid.errors import UserError  # noqa: E402
 from pyramid_reid.params import Params, load  # noqa: E402
@@ -23,39 +28,102 @@ from pyramid_reid.runtime import is_main, pin_environment, rank, world_size  # n
 
 pin_environment(threads=1)  # `_threads` sets the number of those stages whose results depend on it
 
-PARAMS = Path("params.yaml")
-RECORDS = Path("data/records")
-RECORDED = [Path("data/raw/images.csv"), Path("data/crops/splits.csv"), Path("data/crops")]
-"""Data whose hashes stand in each record: the list of images, the splits, and all crops."""
+PARAMS, LOCKS, RECORDS = Path("params.yaml"), Path("data/locks"), Path("data/records")
+NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
+RECORDED = [Path("data/raw/images.csv"), Path("data/crops/splits.csv")]
+"""Files whose hashes stand in each record: images with theirs, and splits with theirs."""
 GRACE_S = 3.0
 """Seconds that a process of several leaves to the one that knows why the run ends."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def run(main: Callable[[Params], str]) -> None:
     """Run a stage: `main` gets the params and returns one line that says what it did.
 
-    Mistakes of the user end with one line instead of a traceback.
+    Mistakes of the user, and what the machine refuses, end with one line instead of a traceback.
     """
-    name = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
     start, checkout = time.perf_counter(), run_record.revision(ROOT)
     try:
         several = world_size() > 1
-        said = main(load(PARAMS))
+        params = load(PARAMS)
+        with alone():
+            if "DVC_STAGE" in os.environ and is_main():
+                _intact.check(os.environ["DVC_STAGE"])
+            said = main(params)
         if is_main():
-            keep_record(name, checkout)
+            keep_record(checkout)
     except UserError as error:
-        fail(f"{name}: {error}", 1)
+        fail(f"{NAME}: {error}", 1)
+    except OSError as error:
+        fail(f"{NAME}: {refusal(error)}", 1)
+    except MemoryError:
+        fail(f"{NAME}: the memory is not enough; end other programs, or lower the batch size", 1)
     except KeyboardInterrupt:
-        fail(f"{name}: stopped; `dvc repro` goes on from the last checkpoint", 130)
+        fail(f"{NAME}: {STOPPED}", 130)
     except Exception:
         if several:
             time.sleep(GRACE_S)  # most likely another one failed, and the launcher ends this one
         raise
     if is_main():
-        print(f"{name}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
+        print(f"{NAME}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
 
 
-def keep_record(name: str, checkout: dict[str, object]) -> None:
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other processes from running this stage at once.
+
+    When DVC is killed, the stage that it started runs on: a second one would write the same files.
+
+    Raises:
+        UserError: one runs.
+    """
+    if not is_main():
+        yield
+        return
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    # never removed: another process may hold it open
+    with (LOCKS / NAME.replace(" ", "-")).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"this stage already runs (process {file.read()}): wait until it has ended, or end"
+                " it, then run `dvc repro` again"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def refusal(error: OSError) -> str:
+    """What the operating system refused, and what to do."""
+    said = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
+    if error.errno in FULL:
+        return f"{said}: make room, then run `dvc repro` again; nothing that was finished is lost"
+    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return f"{said}: make it writable for you, then run `dvc repro` again"
+    return f"{said}: mend this, then run `dvc repro` again"
+
+
+STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
+
+
+def interrupted(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Say in one line that the user stopped the stage while it was still being loaded."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{NAME}: {STOPPED}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = interrupted
+
+
+def keep_record(checkout: dict[str, object]) -> None:
     """Write the record of a run that has ended; what it made is good without it, too.
 
     An experiment in a folder of its own (`--temp`, queued), which DVC removes, leaves it in the
@@ -64,12 +132,12 @@ def keep_record(name: str, checkout: dict[str, object]) -> None:
     project, experiment = Path(os.environ.get("DVC_ROOT", ROOT)), os.environ.get("DVC_EXP_NAME")
     temporary = experiment is not None and project.resolve() != ROOT
     folder = project / RECORDS / str(experiment) if temporary else RECORDS
-    inputs = RECORDED[:1] if name == "download" else RECORDED  # older crops are none of download's
-    path = folder / f"{name.replace(' ', '@')}.json"
+    inputs = RECORDED[:1] if NAME == "download" else RECORDED  # older splits are none of download's
+    path = folder / f"{NAME.replace(' ', '@')}.json"
     try:
         run_record.write(path, run_record.gather(checkout, inputs))
     except OSError as error:
-        print(f"{name}: no record of this run in {path}: {error}", file=sys.stderr)
+        print(f"{NAME}: no record of this run in {path}: {error}", file=sys.stderr)
 
 
 def fail(message: str, code: int) -> NoReturn:

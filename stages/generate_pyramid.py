@@ -12,7 +12,7 @@ import torch
 
 from pyramid_reid import crops, figures
 from pyramid_reid.checkpoints import digest
-from pyramid_reid.distributed import from_main, join
+from pyramid_reid.distributed import join
 from pyramid_reid.params import BRANCHES, Params
 from pyramid_reid.restoration import pyramid
 from pyramid_reid.restoration.generation import generate
@@ -25,18 +25,10 @@ PEOPLE_SHOWN = 3
 
 
 def restore_split(split: str, out: Path, batch_pixels: int, device: torch.device) -> None:
-    """Write the crop stores of one split to `out`, unless they are all there."""
-    if from_main(all((out / branch).exists() for branch in BRANCHES[1:])):
-        return
-    # none is there, or a run was killed while it moved them and DVC removed what had moved
-    partial = out.with_suffix(".partial")
-    if is_main():
-        shutil.rmtree(out, ignore_errors=True)
+    """Write the crop stores of one split to `out`, as far as they are not there and whole."""
     model = pyramid.load(MODELS / split / "model.safetensors").to(device)
     store = crops.CropStore(crops_of("ori") / split)
-    generate(model, store, [partial / branch for branch in BRANCHES[1:]], batch_pixels, split)
-    if is_main():
-        partial.rename(out)
+    generate(model, store, [out / branch for branch in BRANCHES[1:]], batch_pixels, split)
 
 
 def contact_sheet(split: str, scales: tuple[int, ...]) -> None:

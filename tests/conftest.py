@@ -1,6 +1,7 @@
 """What tests share: a small params tree, small crops, and the environment torch is pinned to."""
 
 import os
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pyramid_reid.runtime import pin_environment, start_torch
 pin_environment(2)  # before any test module imports torch
 
 ROOT = Path(__file__).resolve().parent.parent
+# last, as a module of the same name elsewhere is meant
+sys.path.append(str(ROOT / "benchmarks"))
 
 
 @pytest.fixture(autouse=True, scope="session")

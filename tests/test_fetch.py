@@ -381,13 +381,15 @@ def test_the_set_s_folder_is_found_in_the_archive_and_moved_into_place_once(tmp_
     archive.write_bytes(archive_of(files))
     fetch.install(archive, ("cam_a", "cam_b"), folder)
     assert sorted(path.name for path in folder.iterdir()) == ["cam_a", "cam_b"]
-    (folder / "mine").touch()
+    made = folder.stat().st_ino
     fetch.install(archive, ("cam_a", "cam_b"), folder)
-    assert (folder / "mine").exists()
+    assert folder.stat().st_ino == made
+    (folder / "cam_a/1.bmp").write_bytes(b"0")  # a damaged disk
+    fetch.install(archive, ("cam_a", "cam_b"), folder)
+    assert (folder / "cam_a/1.bmp").read_bytes() == b"1"
     archive.write_bytes(archive_of({"cam_a/2.bmp": b"1", "cam_b/2.bmp": b"2"}))
     fetch.install(archive, ("cam_a", "cam_b"), folder)
     assert [path.name for path in (folder / "cam_a").iterdir()] == ["2.bmp"]
-    assert not (folder / "mine").exists()
     for wrong, said in (({"a/b": b""}, "no folder"), ({"a/m": b"", "b/m": b""}, "several")):
         archive.write_bytes(archive_of(wrong))
         with pytest.raises(UserError, match=f"holds {said}.* with m"):

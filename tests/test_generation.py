@@ -33,7 +33,8 @@ def generate(store, folder, model=None):
 
 
 def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    stores = (path for path in folder.rglob("*.*") if not path.match(generation.NOTES))
+    return sorted(path.relative_to(folder).as_posix() for path in stores)
 
 
 def same(first, second):
@@ -76,6 +77,33 @@ def test_a_killed_generation_goes_on_to_the_same_bytes(many, tmp_path, monkeypat
     sizes = list(zip(many.index.height, many.index.width, strict=True))
     assert len(calls) == len(plan(sizes, 1000)) + 1  # no batch twice but the one that was killed
     same(whole, tmp_path / "killed")
+
+
+@pytest.mark.parametrize("damage", ["flip", "shorten", "remove"])
+def test_what_is_damaged_after_it_was_written_is_restored_again(
+    many, tmp_path, monkeypatch, capsys, damage
+):
+    whole = generate(many, tmp_path / "whole")
+    again = generate(many, tmp_path / "again")
+    path = again / "h2" / "pixels.npy"
+    content = bytearray(path.read_bytes())
+    if damage == "remove":
+        path.unlink()
+    else:
+        content[-1] ^= 1
+        path.write_bytes(content if damage == "flip" else content[:-1])
+    original, calls = generation.restore_batch, []
+
+    def counted(*arguments):
+        calls.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(generation, "restore_batch", counted)
+    generate(many, again)
+    same(whole, again)
+    sizes = list(zip(many.index.height, many.index.width, strict=True))
+    assert len(calls) == (1 if damage == "flip" else len(plan(sizes, 1000)))
+    assert "damaged and are restored again" in capsys.readouterr().err
 
 
 def test_several_processes_write_the_same_bytes(many, tmp_path, monkeypatch):

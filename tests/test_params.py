@@ -3,6 +3,7 @@ import re
 import pytest
 import yaml
 from conftest import ROOT
+from dvc.utils.serialize import load_yaml as dvc_load_yaml
 
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import load
@@ -41,7 +42,7 @@ def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_
         ("restoration.head_weights", [0.0, 0.0, 0.0], "at least one of restoration.head_weights"),
         ("generation.batch_pixels", 0, "generation.batch_pixels"),
         ("data.identities", 10_000, "data.identities"),
-        ("restoration.lr", "1e-3", "restoration.lr"),
+        ("restoration.lr", "fast", "restoration.lr"),
         ("restoration.lr", float("nan"), "restoration.lr"),
         ("restoration.iterations", 0, "restoration.iterations"),
         ("restoration.iterations", 5.0, "restoration.iterations"),
@@ -73,10 +74,47 @@ def test_all_problems_are_named_at_once(tmp_path, raw_params):
         load(write(tmp_path, raw_params))
 
 
-def test_text_that_was_meant_as_a_number_says_how_to_write_it(tmp_path, raw_params):
-    raw_params["reid"]["lr"] = "2e-3"
-    with pytest.raises(UserError, match=r"write 1e-3 as 1\.0e-3"):
-        load(write(tmp_path, raw_params))
+def replaced(old, new):
+    """The committed file with one line changed; the text, as a user writes it."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("w_h1: 0.25", "w_h1: 25e-2", 0.25),
+        ("w_h1: 0.25", "w_h1: 0x10", 16),
+        ("w_h1: 0.25", "w_h1: 010", 10),
+        ("w_h1: 0.25", "w_h1: 1_000", 1000),
+    ],
+)
+def test_numbers_are_read_as_dvc_reads_them(tmp_path, old, new, value):
+    path = write(tmp_path, replaced(old, new))
+    assert load(path).fusion.w_h1 == value
+    assert dvc_load_yaml(path)["fusion"]["w_h1"] == value
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("w_h1: 0.25", 'w_h1: "25e-2"', "fusion.w_h1: .* a number has no quotes"),
+        ("rerank: false", "rerank: no", "evaluation.rerank: .* a truth value is true or false"),
+        ("w_h1: 0.25", "w_h1: 0.25\n  w_h1: 0.5", 'line 9[78]: .* duplicate key "w_h1"'),
+        ("w_h1: 0.25", "w_h1: &a [*a]", "fusion.w_h1"),
+        ("w_h1: 0.25", "w_h1: .nan", "fusion.w_h1"),
+        ("w_h1: 0.25", "w_h1: 2024-13-45", "not valid YAML"),
+        ("w_h1: 0.25", "\tw_h1: 0.25", "line 97: "),
+        ("w_h1: 0.25", "w_h1: " + "[" * 5000, "nested too deep|not valid YAML"),
+        ("w_h1: 0.25", "w_h1: !!python/object/apply:os.system [exit]", "not valid YAML"),
+    ],
+)
+def test_surprises_of_yaml_are_named_by_key_or_line(tmp_path, old, new, said):
+    with pytest.raises(UserError, match=rf"params\.yaml.*{said}") as caught:
+        load(write(tmp_path, replaced(old, new)))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from pyramid_reid.errors import DAMAGED
 from pyramid_reid.runtime import is_main, world_size
 
 SHOWING = {f"pyramid_reid.{name}" for name in ("errors", "figures", "progress", "run_record")}
@@ -72,7 +73,7 @@ def _state(content: bytes) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(
             io.BytesIO(content[32:]), map_location="cpu", weights_only=True
         )
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
+    except (*DAMAGED, pickle.UnpicklingError):
         return None
     return state
 

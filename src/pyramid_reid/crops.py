@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import DAMAGED, UserError, reason
 
 Pixels = NDArray[np.uint8]
 
@@ -39,6 +39,9 @@ class Crop:
 
 
 COLUMNS = ["offset", "height", "width", *(field.name for field in fields(Crop))]
+ROLES = {"train", "query", "gallery", "val_query", "val_gallery"}
+LARGEST = 2**31
+"""No number of an index is as large, but for offsets."""
 
 
 class CropStore:
@@ -55,21 +58,20 @@ class CropStore:
             UserError: files are missing or do not fit together.
         """
         try:
-            self.index = pd.read_csv(folder / "index.csv", dtype={"source": str, "role": str})
-            self._pixels: Pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        except (FileNotFoundError, ValueError) as error:
+            self.index = _read_index(folder / "index.csv")
+            self._pixels: Pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r")
+        except DAMAGED as error:
             raise UserError(
-                f"{folder} is no crop store ({error}); run `dvc repro` to make it again"
+                f"{folder} is no crop store ({reason(error)}); run `dvc repro` to make it again"
             ) from error
-        if list(self.index.columns) != COLUMNS:
-            raise UserError(f"{folder / 'index.csv'} has columns {list(self.index.columns)}")
-        expected = int((self.index.height * self.index.width * 3).sum())
+        sizes = self.index.height * self.index.width * 3
+        expected = int(sizes.sum())
         # a list: to look a row up in a table takes far longer
         self._places: list[list[int]] = self.index[COLUMNS[:3]].to_numpy().tolist()
-        if self._pixels.shape != (expected,):
+        if self._pixels.shape != (expected,) or self._pixels.dtype != np.uint8:
             raise UserError(
-                f"{folder / 'pixels.npy'} holds {self._pixels.size} values, its index"
-                f" {expected}; run `dvc repro` to make it again"
+                f"{folder / 'pixels.npy'} holds {self._pixels.dtype} {self._pixels.shape}, its"
+                f" index {expected} bytes; run `dvc repro` to make it again"
             )
 
     def __len__(self) -> int:
@@ -128,6 +130,32 @@ class CropWriter:
         np.lib.format.write_array_header_1_0(
             self._file, {"descr": "|u1", "fortran_order": False, "shape": (self._size,)}
         )
+
+
+def _read_index(path: Path) -> pd.DataFrame:
+    """The table of a store, with columns `COLUMNS`.
+
+    Raises:
+        ValueError: it is none, or its rows cannot be those of a store.
+    """
+    index = pd.read_csv(
+        path, dtype={"source": str, "role": str}, keep_default_na=False, on_bad_lines="error"
+    )
+    if list(index.columns) != COLUMNS:
+        raise ValueError(f"{path.name} has columns {list(index.columns)}")
+    for name in ("offset", "height", "width", "pid", "camid", "ratio"):
+        least = 1 if name in {"height", "width", "ratio"} else 0
+        values = index[name]
+        if len(index) and (values.dtype != np.int64 or values.min() < least):
+            raise ValueError(f"{path.name} has {name}s that are no whole numbers from {least}")
+        if name != "offset" and len(index) and values.max() >= LARGEST:
+            raise ValueError(f"{path.name} has a {name} of {values.max()}")
+    sizes = index.height * index.width * 3
+    if not index.offset.equals(sizes.cumsum() - sizes):
+        raise ValueError(f"the crops of {path.name} do not lie one after the other")
+    if unknown := set(index.role) - ROLES:
+        raise ValueError(f"{path.name} has the role {min(unknown)!r}")
+    return index
 
 
 def splits(folder: Path) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import struct
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pyramid_reid.crops import Pixels
+from pyramid_reid.errors import DAMAGED, reason
 
 MAX_PIXELS = 2**24
 """A crop of a person is far smaller; what is larger is a wrong file or a decompression bomb."""
@@ -29,26 +29,18 @@ def decode(content: bytes) -> Pixels:
         raise ValueError("is empty (0 bytes)")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"is {image.width}x{image.height} pixels, too large for a crop of a person"
-                )
-            return _rgb(ImageOps.exif_transpose(image))
+            if image.width * image.height <= MAX_PIXELS:
+                return _rgb(ImageOps.exif_transpose(image))
+            size = f"{image.width}x{image.height}"
     except UnidentifiedImageError as error:
         raise ValueError(f"is no {', '.join(FORMATS)} image") from error
     except Image.DecompressionBombError as error:
         raise ValueError("is too large for a crop of a person") from error
-    # Pillow's decoders meet damaged files with all of these
-    except (
-        OSError,
-        SyntaxError,
-        EOFError,
-        Warning,
-        OverflowError,
-        TypeError,
-        struct.error,
-    ) as error:
-        raise ValueError(f"cannot be decoded ({error})") from error
+    except ValueError:
+        raise  # with a reason of our own, or Pillow's
+    except (*DAMAGED, Warning) as error:
+        raise ValueError(f"cannot be decoded ({reason(error)})") from error
+    raise ValueError(f"is {size} pixels, too large for a crop of a person")
 
 
 def _rgb(image: Image.Image) -> Pixels:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyramid_reid.crops import splits
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import DAMAGED, UserError, reason
 from pyramid_reid.retrieval.distance import DistanceReader
 from pyramid_reid.retrieval.fusion import fuse
 from pyramid_reid.retrieval.metrics import (
@@ -143,9 +143,9 @@ def distance_runs(
         for branch, path in files.items():
             try:
                 readers[branch] = stack.enter_context(DistanceReader(path))
-            except (OSError, ValueError) as error:
+            except DAMAGED as error:
                 raise UserError(
-                    f"{path} is no distance matrix ({error}); run `dvc repro`"
+                    f"{path} is no distance matrix ({reason(error)}); run `dvc repro`"
                 ) from error
             if readers[branch].shape != (num_query, num_gallery):
                 raise UserError(
@@ -172,8 +172,8 @@ def joined_features(
             with np.load(folder / "features.npz") as file:
                 for role, of_branch in features.items():
                     of_branch[branch] = file[role]
-        except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{folder}/features.npz: {error}; run `dvc repro`") from error
+        except DAMAGED as error:
+            raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
     return join(features["query"], weights), join(features["gallery"], weights)
 
 
@@ -199,8 +199,10 @@ def _labels_in(path: Path) -> pd.DataFrame:
         # columns that are no numbers where they should be raise ValueError here, not later
         table = pd.read_csv(path, dtype={"pid": "int64", "camid": "int64", "source": str})
         missing = {*SAME_IN_ALL, "height", "width"} - set(table.columns)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no table of crops ({error}); run `dvc repro`") from error
+    except DAMAGED as error:
+        raise UserError(
+            f"{path} is no table of crops ({reason(error)}); run `dvc repro`"
+        ) from error
     if missing:
         raise UserError(f"{path} lacks the column {min(missing)}; run `dvc repro`")
     return table

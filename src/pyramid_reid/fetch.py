@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import re
 import shutil
 import stat
@@ -103,7 +104,7 @@ def fetch(url: str, known_hash: str | None, folder: Path, page: str) -> Path:
 def install(archive: Path, marks: tuple[str, ...], folder: Path) -> None:
     """Unpack an archive and move the folder in it that holds the set to `folder`, in one step.
 
-    Does nothing where `folder` was made of this archive before.
+    Does nothing where `folder` was made of this archive before, and is still as it was made.
 
     Args:
         archive: as `fetch` gives it.
@@ -115,7 +116,7 @@ def install(archive: Path, marks: tuple[str, ...], folder: Path) -> None:
     """
     digest = sha256_of(archive)
     record = folder.with_name(folder.name + ".sha256")
-    if folder.exists() and record.exists() and record.read_text() == digest:
+    if folder.exists() and record.exists() and record.read_text() == f"{digest} {_tree(folder)}":
         return
     unpacked = folder.with_name(folder.name + ".unpacking")
     shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
@@ -132,9 +133,17 @@ def install(archive: Path, marks: tuple[str, ...], folder: Path) -> None:
         record.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         found[0].rename(folder)
-        record.write_text(digest)
+        record.write_text(f"{digest} {_tree(folder)}")
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _tree(folder: Path) -> str:
+    """SHA-256 of the files below a folder, their names included."""
+    sha = sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        sha.update(os.fsencode(path.relative_to(folder)) + f"\0{sha256_of(path)}\n".encode())
+    return sha.hexdigest()
 
 
 def sha256_of(file: Path) -> str:

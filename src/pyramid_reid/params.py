@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import reprlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import UserError, reason
 
 BRANCHES = ("ori", "h1", "h2", "h3")
 """The resolutions that are recognised: the crop as it is, and the three restored images."""
@@ -324,38 +326,72 @@ class Params(Section):
     sweep: Sweep
 
 
+SHOWN = 10
+"""Problems of a file that a message spells out; of the others, the number."""
+LONGEST = 80
+"""Characters of a value in a message: anchors of YAML make short files of endless values."""
+
+
 def load(path: Path) -> Params:
-    """Read and check params.yaml.
+    """Read and check params.yaml, by the YAML that DVC reads: 1.2, each key once.
+
+    What is hashed and what is used would differ otherwise: 010 is 10 in YAML 1.2 and 8 in 1.1.
 
     Raises:
-        UserError: the file is missing, is no YAML, or has a wrong, unknown or missing key; all
-            of them are named in one message.
+        UserError: the file is missing, is no YAML, or has a wrong, unknown or missing key; the
+            first of them are named in one message.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: run from the project's root") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except MarkedYAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {_where(error)}") from error
+    except RecursionError as error:
+        raise UserError(f"{path} is not valid: it is nested too deep") from error
+    # dates, numbers and tags that are none: the parser meets them with many kinds of errors
+    except (YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise UserError(f"{path} is not valid YAML: {reason(error)}") from error
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(_sentence(dict(problem)) for problem in error.errors())
-        raise UserError(f"{path}: {problems}") from error
+        problems = [_sentence(dict(problem)) for problem in error.errors()]
+        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise UserError(f"{path}: {'; '.join([*problems[:SHOWN], *more])}") from error
+
+
+def _where(error: MarkedYAMLError) -> str:
+    """What the parser found, and in which line."""
+    mark = error.problem_mark or error.context_mark
+    line = f"line {mark.line + 1}: " if mark else ""
+    return line + " ".join(f"{error.context or ''} {error.problem or ''}".split())
 
 
 def _sentence(problem: dict[str, object]) -> str:
     """One problem that pydantic found, by its key in params.yaml."""
-    loc = problem["loc"]
-    key = ".".join(str(part) for part in loc) if isinstance(loc, tuple) else str(loc)
+    loc = problem["loc"] if isinstance(problem["loc"], tuple) else ()
+    key = ".".join(_plain(part) for part in loc) or "the whole file"
     kind, value = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
         return f"{key} is not a known key: remove it or mend its spelling"
     if kind == "missing":
-        return f"{key} is missing"
+        return f"{key} is missing: write it in, as the committed file has it"
     if kind == "value_error":
         return str(problem["msg"]).removeprefix("Value error, ")
     hint = ""
-    if isinstance(value, str) and str(kind).startswith(("float", "int")):
-        hint = " (YAML reads it as text; write 1e-3 as 1.0e-3)"
-    return f"{key}: {problem['msg']}, got {value!r}{hint}"
+    if isinstance(value, str) and str(kind).startswith(("float", "int", "bool")):
+        hint = " (YAML reads it as text: a number has no quotes, a truth value is true or false)"
+    return f"{key}: {problem['msg']}, got {_short(value)}{hint}"
+
+
+def _plain(part: object) -> str:
+    """A part of a key as it is written, or quoted and short where it is no plain word."""
+    text = str(part)
+    return text if text.isprintable() and len(text) <= LONGEST else _short(part)
+
+
+def _short(value: object) -> str:
+    written = reprlib.repr(value)
+    return written if len(written) <= LONGEST else f"{written[:LONGEST]}…"

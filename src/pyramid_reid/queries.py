@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import DAMAGED, UserError, reason
 from pyramid_reid.evaluation import Split
 from pyramid_reid.retrieval.uncertainty import bootstrap, cluster, sign_flip
 
@@ -47,8 +47,8 @@ def read(path: Path) -> pd.DataFrame:
     """
     try:
         queries = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
+    except DAMAGED as error:
+        raise UserError(f"{path} cannot be read ({reason(error)})") from error
     missing = {*KEYS, "fused.rank1"} - set(queries.columns)
     if missing:
         raise UserError(f"{path} is no table of queries: column {min(missing)} is missing")

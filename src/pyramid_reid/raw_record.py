@@ -9,7 +9,7 @@ import pandas as pd
 
 from pyramid_reid.crops import Pixels
 from pyramid_reid.decode import decode
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import DAMAGED, UserError, reason
 
 IMAGES, TEST_SETS = "images.csv", "test_sets.csv"
 COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
@@ -17,16 +17,39 @@ COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
 
 
 def read_images(folder: Path) -> pd.DataFrame:
-    """The images of a set, columns `COLUMNS`."""
-    text = dict.fromkeys(("path", "role", "sha256"), str)
-    return pd.read_csv(folder / IMAGES, dtype=text, keep_default_na=False)
+    """The images of a set, columns `COLUMNS`.
+
+    Raises:
+        UserError: the table is missing or damaged.
+    """
+    return _read(folder / IMAGES, COLUMNS, text=("path", "role", "sha256"))
 
 
 def read_test_sets(folder: Path) -> list[set[int]]:
-    """The test identities of each split that the set's authors give; mostly there are none."""
+    """The test identities of each split that the set's authors give; mostly there are none.
+
+    Raises:
+        UserError: the table is damaged.
+    """
     if not (folder / TEST_SETS).exists():
         return []
-    return [set(pids) for _, pids in pd.read_csv(folder / TEST_SETS).groupby("split").pid]
+    table = _read(folder / TEST_SETS, ["split", "pid"])
+    return [set(pids) for _, pids in table.groupby("split").pid]
+
+
+def _read(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> pd.DataFrame:
+    """A table whose columns are numbers from 0, but for those of text."""
+    again = "run `dvc repro --force --single-item download`, then `dvc repro`"
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=False)
+    except DAMAGED as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}); {again}") from error
+    if list(table.columns) != columns:
+        raise UserError(f"{path} has the columns {list(table.columns)}, not {columns}; {again}")
+    for name in [name for name in columns if name not in text]:
+        if not pd.api.types.is_integer_dtype(table[name]) or (table[name] < 0).any():
+            raise UserError(f"{path} has a {name} that is no whole number from 0; {again}")
+    return table
 
 
 def load_pixels(root: Path, path: str, sha256: str) -> Pixels:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import DAMAGED, UserError, reason
 
 NESTED = ("params_ema", "params", "state_dict")
 """Keys under which published checkpoints hold their weights, the best first."""
@@ -42,16 +42,10 @@ def read(path: Path) -> dict[str, Tensor]:
         else:
             with torch.serialization.safe_globals(NUMBERS):
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        pickle.UnpicklingError,
-    ) as error:
-        reason = str(error).split(".")[0]
-        raise UserError(f"{path} is no checkpoint that holds weights only ({reason})") from error
+    except (*DAMAGED, SafetensorError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{path} is no checkpoint that holds weights only ({reason(error)})"
+        ) from error
     for key in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -28,15 +28,22 @@ def resized(
     Returns:
         (len(rows), height, width, 3) uint8.
     """
+    images = (resize(store[row], height, width, Image.Resampling.BILINEAR) for row in rows)
     shape = (len(rows), height, width, 3)
     if file is None:
-        images = np.empty(shape, np.uint8)
-    else:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        images = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-    for place, row in enumerate(rows):
-        images[place] = resize(store[row], height, width, Image.Resampling.BILINEAR)
-    return images
+        held = np.empty(shape, np.uint8)
+        for place, image in enumerate(images):
+            held[place] = image
+        return held
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # written, not mapped: on a full disk a map ends the process without a word
+    with file.open("wb") as out:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        for image in images:
+            out.write(np.ascontiguousarray(image).data)
+    mapped: Pixels = np.load(file, mmap_mode="r")
+    return mapped
 
 
 def resized_in_parts(

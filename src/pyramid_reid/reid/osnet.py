@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as packed
 from torch import nn
 
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import DAMAGED, UserError, reason
 
 with warnings.catch_warnings():
     # torchreid asks for its Cython evaluator on import; its evaluator is not used here
@@ -56,7 +57,7 @@ def save(path: Path, model: nn.Module, name: str, height: int, width: int) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
     metadata = {"network": json.dumps({"name": name, "height": height, "width": width})}
-    save_file(weights, path, metadata)
+    path.write_bytes(packed(weights, metadata))
 
 
 def load(path: Path) -> tuple[nn.Module, int, int]:
@@ -72,8 +73,10 @@ def load(path: Path) -> tuple[nn.Module, int, int]:
         model = build(network["name"], len(weights["classifier.bias"]), seed=0)
         model.load_state_dict(weights)
         height, width = int(network["height"]), int(network["width"])
-    except (OSError, SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        if min(height, width) < 1:
+            raise ValueError(f"input of {height}x{width} pixels")
+    except (*DAMAGED, SafetensorError) as error:
         raise UserError(
-            f"{path} is no re-identification network ({error}); run `dvc repro train_reid`"
+            f"{path} is no re-identification network ({reason(error)}); run `dvc repro train_reid`"
         ) from error
     return model.eval(), height, width

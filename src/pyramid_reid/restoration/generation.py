@@ -2,14 +2,19 @@
 
 A restored crop's size is its own size times the scale, so every pixel has its place before anything
 is restored: batches are written in any order, by any number of processes, and nothing but a batch
-is in memory. What is finished is noted down every few seconds, and a killed run goes on there.
+is in memory. What is finished is noted down every few seconds with its hash, and a killed run goes
+on there: what is noted and still whole is not restored again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import re
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -44,24 +49,26 @@ class _Output:
         self.index = index.assign(
             offset=sizes.cumsum() - sizes, height=index.height * scale, width=index.width * scale
         )[COLUMNS]
-        self._total = int(sizes.sum())
+        total = int(sizes.sum())
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "|u1", "fortran_order": False, "shape": (total,)}
+        )
+        self._header, self._bytes = header.getvalue(), header.tell() + total
         self._path = folder / "pixels.npy"
 
     def make(self) -> None:
-        """Write the empty file, if it is not there."""
-        if self._path.exists():
+        """Write the empty file, if it is not there in its full size."""
+        if self._path.exists() and self._path.stat().st_size == self._bytes:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._path.with_suffix(".new").open("wb") as file:
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": "|u1", "fortran_order": False, "shape": (self._total,)}
-            )
-            file.truncate(file.tell() + self._total)
+            file.write(self._header)
+            file.truncate(self._bytes)
         self._path.with_suffix(".new").replace(self._path)
 
     def __enter__(self) -> Self:
         self._file = self._path.open("r+b")
-        self._start = self._path.stat().st_size - self._total
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,8 +76,13 @@ class _Output:
 
     def write(self, row: int, pixels: Pixels) -> None:
         """Write the restored crop of a row at its place."""
-        self._file.seek(self._start + int(self.index.offset.iat[row]))
+        self._file.seek(len(self._header) + int(self.index.offset.iat[row]))
         self._file.write(np.ascontiguousarray(pixels).data)
+
+    def read(self, row: int) -> bytes:
+        """What lies at the place of a row."""
+        self._file.seek(len(self._header) + int(self.index.offset.iat[row]))
+        return self._file.read(3 * int(self.index.height.iat[row] * self.index.width.iat[row]))
 
     def flush(self) -> None:
         """Return when everything written is on the disk."""
@@ -80,6 +92,10 @@ class _Output:
     def finish(self) -> None:
         """Write the index: the store is complete."""
         self.index.to_csv(self.folder / "index.csv", index=False, lineterminator="\n")
+
+
+Batches = Sequence[Sequence[int]]
+"""Rows of the crops of each batch."""
 
 
 def generate(
@@ -92,7 +108,8 @@ def generate(
     Args:
         model: in evaluation mode, on its device.
         store: crops at their own size, in the order that the results have, too.
-        folders: of the crop store of each scale; siblings, where notes are kept meanwhile.
+        folders: of the crop store of each scale; siblings, beside which notes are kept. Once more
+            with the same, this only mends what was damaged since.
         batch_pixels: low-resolution pixels restored at once.
         what: of the progress bar.
     """
@@ -101,10 +118,12 @@ def generate(
         _Output(folder, store.index, scale) for folder, scale in zip(folders, scales, strict=True)
     ]
     batches = plan(list(zip(store.index.height, store.index.width, strict=True)), batch_pixels)
+    finished: set[int] = set()
     if is_main():
         for output in outputs:
             output.make()
-    pending = from_main([number for number in range(len(batches)) if number not in _noted(notes)])
+        finished = _whole(outputs, batches, _noted(notes))
+    pending = from_main([number for number in range(len(batches)) if number not in finished])
     own = pending[rank() :: world_size()]
     total = sum(len(batches[number]) for number in own)
     with (
@@ -114,19 +133,21 @@ def generate(
     ):
         for output in outputs:
             stack.enter_context(output)
-        written: list[int] = []
+        written: list[str] = []
         noted = time.monotonic()
         for number in own:
             rows = batches[number]
             restored = restore_batch(model, [store[row] for row in rows])
+            sha = hashlib.sha256()
             for row, images in zip(rows, restored, strict=True):
                 for output, image in zip(outputs, images, strict=True):
                     output.write(row, image)
-            written.append(number)
+                    sha.update(np.ascontiguousarray(image).data)
+            written.append(f"{number} {sha.hexdigest()}\n")
             if number == own[-1] or time.monotonic() - noted >= NOTE_EVERY_S:
                 for output in outputs:
                     output.flush()
-                note.write("".join(f"{each}\n" for each in written))
+                note.write("".join(written))
                 note.flush()
                 written, noted = [], time.monotonic()
             bar.update(len(rows))
@@ -134,16 +155,35 @@ def generate(
     if is_main():
         for output in outputs:
             output.finish()
-        for path in notes.glob(NOTES):
-            path.unlink()
     wait()
 
 
-def _noted(folder: Path) -> set[int]:
-    """Numbers of the batches that are finished; a note that was cut short counts for nothing."""
-    lines = [
-        line
-        for path in folder.glob(NOTES)
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
-    ]
-    return {int(line) for line in lines if line.endswith("\n")}
+def _noted(folder: Path) -> dict[int, str]:
+    """Numbers and hashes of the batches that are finished.
+
+    A note that was cut short, with what the next run wrote behind it, counts for nothing.
+    """
+    notes = "".join(path.read_text(encoding="utf-8") for path in folder.glob(NOTES))
+    return {
+        int(number): sha
+        for number, sha in re.findall(r"^(\d+) ([0-9a-f]{64})$", notes, re.MULTILINE)
+    }
+
+
+def _whole(outputs: Sequence[_Output], batches: Batches, noted: Mapping[int, str]) -> set[int]:
+    """Numbers of the noted batches that are still as they were written."""
+    whole = set()
+    with ExitStack() as stack:
+        for output in outputs:
+            stack.enter_context(output)
+        for number, expected in noted.items():
+            sha = hashlib.sha256()
+            for row in batches[number]:
+                for output in outputs:
+                    sha.update(output.read(row))
+            if sha.hexdigest() == expected:
+                whole.add(number)
+    if damaged := len(noted) - len(whole):
+        folder = outputs[0].folder.parent
+        print(f"{damaged} batches in {folder} are damaged and are restored again", file=sys.stderr)
+    return whole

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as packed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyramid_reid.errors import UserError
+from pyramid_reid.errors import DAMAGED, UserError, reason
 from pyramid_reid.params import HanSize, Restoration, Section, SwinSize
 from pyramid_reid.restoration import extractors
 
@@ -25,8 +28,8 @@ class Architecture(Section):
     """
 
     size: SwinSize | HanSize | None
-    head_dim: int
-    scales: tuple[int, ...]
+    head_dim: Annotated[int, Field(ge=1)]
+    scales: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=3, max_length=3)]
 
     @classmethod
     def of(cls, restoration: Restoration) -> Architecture:
@@ -140,7 +143,7 @@ def save(path: Path, model: Reconstructor) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     metadata = {"architecture": model.architecture.model_dump_json()}
-    save_file(weights, path, metadata)
+    path.write_bytes(packed(weights, metadata))
 
 
 def load(path: Path) -> Reconstructor:
@@ -154,8 +157,8 @@ def load(path: Path) -> Reconstructor:
             raw = (file.metadata() or {})["architecture"]
         model = build(Architecture.model_validate_json(raw), seed=0)
         model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (*DAMAGED, SafetensorError) as error:
         raise UserError(
-            f"{path} is no reconstructor ({error}); run `dvc repro train_reconstructor`"
+            f"{path} is no reconstructor ({reason(error)}); run `dvc repro train_reconstructor`"
         ) from error
     return model.eval()

@@ -81,7 +81,7 @@ class DistanceReader:
         self._file = path.open("rb", buffering=0)
         try:
             self.shape, self._offset = _header(self._file)
-        except ValueError:
+        except BaseException:
             self._file.close()
             raise
 
