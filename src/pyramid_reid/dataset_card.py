@@ -14,7 +14,7 @@ from pyramid_reid import figures
 from pyramid_reid.crops import CropStore
 from pyramid_reid.retrieval.metrics import Judge, summary
 
-ROLE_COLORS = {"train": "#999999", "query": "#D55E00", "gallery": "#0072B2"}
+ROLE_COLORS = {"train": figures.NO_BRANCH, "query": "#D55E00", "gallery": "#0072B2"}
 """Of Okabe and Ito's palette, other than the branches'."""
 
 LABELS = ("pid", "camid")
