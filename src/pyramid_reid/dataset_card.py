@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pyramid_reid import figures
 from pyramid_reid.crops import CropStore
-from pyramid_reid.retrieval.metrics import Judge, summary
+from pyramid_reid.retrieval.metrics import Judge, Rule, summary
 
 ROLE_COLORS = {"train": figures.NO_BRANCH, "query": "#D55E00", "gallery": "#0072B2"}
 """Of Okabe and Ito's palette, other than the branches'."""
@@ -22,25 +22,30 @@ QUERIES_AT_ONCE = 256
 """Rows of the distance matrix that are in memory."""
 
 
-def describe(store: CropStore) -> dict[str, float]:
-    """Counts and heights in pixels per role, and the figures of ranking by mean colour."""
+def describe(store: CropStore, rule: Rule, draws: int, seed: int) -> dict[str, float]:
+    """Counts and heights in pixels per role, and the figures of ranking by mean colour.
+
+    Args:
+        rule, draws, seed: by which rankings are judged, as for `Judge`.
+    """
     card: dict[str, float] = {}
     for role, crops in store.index.groupby("role"):
         card[f"{role}_images"] = len(crops)
         card[f"{role}_identities"] = crops.pid.nunique()
         card[f"{role}_cameras"] = crops.camid.nunique()
         card[f"{role}_median_height"] = float(crops.height.median())
-    baseline = mean_colour(store)
+    baseline = mean_colour(store, rule, draws, seed)
     return card | {f"mean_colour_{name}": baseline[name] for name in ("rank1", "mAP")}
 
 
-def mean_colour(store: CropStore) -> dict[str, float]:
+def mean_colour(store: CropStore, rule: Rule, draws: int, seed: int) -> dict[str, float]:
     """Rank-k, mAP and mINP in percent of the nearest mean RGB: what no network should need."""
     query, gallery = (store.rows(role) for role in ("query", "gallery"))
     asks, answers = (_means(store, rows) for rows in (query, gallery))
-    judge = Judge(
-        *(store.index[name].to_numpy()[rows] for rows in (query, gallery) for name in LABELS)
+    query_pids, query_camids, gallery_pids, gallery_camids = (
+        store.index[name].to_numpy()[rows] for rows in (query, gallery) for name in LABELS
     )
+    judge = Judge(query_pids, query_camids, gallery_pids, gallery_camids, rule, draws, seed)
     for start in range(0, len(query), QUERIES_AT_ONCE):
         judge.judge(start, _squared_distances(asks[start : start + QUERIES_AT_ONCE], answers))
     return summary(judge.results)
