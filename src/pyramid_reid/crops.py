@@ -56,7 +56,8 @@ class CropStore:
         """
         try:
             self.index = pd.read_csv(folder / "index.csv", dtype={"source": str, "role": str})
-            self._pixels: Pixels = np.load(folder / "pixels.npy", mmap_mode="r")
+            # as a plain array over the map: slices of np.memmap itself take thrice as long
+            self._pixels: Pixels = np.asarray(np.load(folder / "pixels.npy", mmap_mode="r"))
         except (FileNotFoundError, ValueError) as error:
             raise UserError(
                 f"{folder} is no crop store ({error}); run `dvc repro` to make it again"

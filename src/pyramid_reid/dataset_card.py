@@ -55,9 +55,9 @@ def _means(store: CropStore, rows: Sequence[int]) -> NDArray[np.float64]:
     """Mean RGB of crops, (len(rows), 3)."""
     # a product sums the pixels of a crop twenty times faster than NumPy's mean over two axes
     flat = (store[row].reshape(-1, 3).astype(np.float32) for row in rows)
-    return np.stack([np.ones(len(each), np.float32) @ each / len(each) for each in flat]).astype(
-        np.float64
-    )
+    ones = np.ones(int((store.index.height * store.index.width).max()), np.float32)
+    means = np.stack([ones[: len(each)] @ each / len(each) for each in flat])
+    return means.astype(np.float64)
 
 
 def _squared_distances(

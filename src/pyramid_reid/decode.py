@@ -33,7 +33,9 @@ def decode(content: bytes) -> Pixels:
                 raise ValueError(
                     f"is {image.width}x{image.height} pixels, too large for a crop of a person"
                 )
-            return _rgb(ImageOps.exif_transpose(image))
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return _rgb(image)
     except UnidentifiedImageError as error:
         raise ValueError(f"is no {', '.join(FORMATS)} image") from error
     except Image.DecompressionBombError as error:
@@ -58,4 +60,4 @@ def _rgb(image: Image.Image) -> Pixels:
         image = image.convert("RGBA")
         if np.asarray(image)[..., 3].min() < 255:
             raise ValueError("has transparent pixels, which have no colour: save it without alpha")
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -99,10 +99,12 @@ def degrade(pixels: Pixels, ratio: int, protocol: Protocol, seed: int) -> Pixels
 def _images(paths: Sequence[str], splits: Mapping[int, pd.DataFrame]) -> list[_Image]:
     """Every file that takes part in a split, in the order of `paths`."""
     files: dict[str, tuple[str, list[tuple[int, Crop]]]] = {}
+    columns = ["sha256", "pid", "camid", "role", "ratio", "path"]
     for split, assigned in splits.items():
-        for row in assigned.itertuples(index=False):
-            crop = Crop(row.pid, row.camid, row.role, row.ratio, row.path)
-            files.setdefault(row.path, (row.sha256, []))[1].append((split, crop))
+        values = zip(*(assigned[name].tolist() for name in columns), strict=True)
+        for sha256, pid, camid, role, ratio, path in values:
+            crop = Crop(pid, camid, role, ratio, path)
+            files.setdefault(path, (sha256, []))[1].append((split, crop))
     return [_Image(path, files[path][0], tuple(files[path][1])) for path in paths if path in files]
 
 
