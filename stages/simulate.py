@@ -5,6 +5,7 @@ from _stage import image_folder, run
 # isort: split
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,13 @@ from pyramid_reid.runtime import derive_seed
 
 RAW, OUT = Path("data/raw"), Path("data/crops")
 CARD, PICTURE = Path("metrics/dataset.json"), Path("plots/dataset.png")
+
+
+def draw(name: str, split: Path) -> None:
+    """Draw a split. Its library is loaded here: that takes as long as the card does."""
+    from pyramid_reid import dataset_picture
+
+    dataset_picture.draw(PICTURE, name, crops.CropStore(split).index)
 
 
 def main(params: Params) -> str:
@@ -47,19 +55,21 @@ def main(params: Params) -> str:
     names = crops.splits(OUT)
     hashes = pd.DataFrame({"split": names, "sha256": map(protocol.digest, splits.values())})
     hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
-    cards = [
-        dataset_card.describe(
-            crops.CropStore(OUT / name),
-            rule,
-            params.evaluation.draws,
-            derive_seed(params.seed, "gallery", name),  # the galleries that evaluation draws
-        )
-        for name in names
-    ]
+    with ThreadPoolExecutor() as pool:
+        drawn_picture = pool.submit(draw, rules.name, OUT / names[0])
+        cards = [
+            dataset_card.describe(
+                crops.CropStore(OUT / name),
+                rule,
+                params.evaluation.draws,
+                derive_seed(params.seed, "gallery", name),  # the galleries that evaluation draws
+            )
+            for name in names
+        ]
+        drawn_picture.result()
     card = dataset_card.mean(cards) | {"splits_sha256": protocol.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
     CARD.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
-    dataset_card.picture(PICTURE, rules.name, crops.CropStore(OUT / names[0]).index)
     crops_each = len(splits[numbers[-1]])
     return f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT}"
 

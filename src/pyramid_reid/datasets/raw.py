@@ -15,6 +15,7 @@ import pandas as pd
 from pyramid_reid.errors import UserError
 from pyramid_reid.progress import progress
 from pyramid_reid.raw_record import COLUMNS, read_bytes
+from pyramid_reid.threads import in_order
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 """Of image files, in any case; anything else in a set's folders (Thumbs.db, notes) is no image."""
@@ -169,13 +170,17 @@ def record(root: Path, images: Sequence[RawImage]) -> pd.DataFrame:
     if problems:
         said = [f"{path!r} {problem}" for path, problem in problems.items()]
         raise UserError(f"data.root: in {root}, {listed(said, '; ')}")
-    rows = []
-    for image in progress(images, "hashes", "images"):
+
+    def size_and_hash(image: RawImage) -> tuple[int, str]:
         try:
             content = read_bytes(root, image.path)
         except OSError as error:
             raise UserError(f"{root / image.path} cannot be read: {error.strerror}") from error
-        digest = hashlib.sha256(content).hexdigest()
-        labels = (image.path, image.pid, image.camid, image.role)
-        rows.append((*labels, len(content), digest))
+        return len(content), hashlib.sha256(content).hexdigest()
+
+    hashed = progress(in_order(size_and_hash, images), "hashes", "images", len(images))
+    rows = [
+        (image.path, image.pid, image.camid, image.role, *each)
+        for image, each in zip(images, hashed, strict=True)
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
