@@ -64,7 +64,7 @@ class Running:
     """
 
     def __init__(self, folder: Path, *command: str, blocks: int | None = None) -> None:
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this is
         limit = ("sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh") if blocks else ()
         self.process = psutil.Popen(
             [*limit, *command],

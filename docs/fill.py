@@ -4,6 +4,7 @@ A block of output follows a line `<!-- output of: COMMAND -->`; this runs COMMAN
 root and replaces the block. Run it in a clone where `make repro` has finished:
 
     python docs/fill.py README.md docs/protocols.md
+    python docs/fill.py --only benchmarks/watch.py docs/datasets.md
 """
 
 from __future__ import annotations
@@ -36,9 +37,17 @@ def main() -> None:
     """Rewrite the pages that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="+", type=Path)
-    for path in parser.parse_args().pages:
+    parser.add_argument("--only", default="", metavar="TEXT", help="of commands that hold it")
+    arguments = parser.parse_args()
+
+    def filled_in(match: re.Match[str]) -> str:
+        if arguments.only not in match["command"]:
+            return match[0]
+        return f"{match['head']}{output_of(match['command'])}```\n"
+
+    for path in arguments.pages:
         text = path.read_text(encoding="utf-8")
-        filled = BLOCK.sub(lambda m: f"{m['head']}{output_of(m['command'])}```\n", text)
+        filled = BLOCK.sub(filled_in, text)
         path.write_text(filled, encoding="utf-8", newline="\n")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import fetch, raw_record
-from pyramid_reid.datasets import DATASETS, raw, synthetic
+from pyramid_reid import raw_record
+from pyramid_reid.datasets import DATASETS, raw
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Data, Params
 
@@ -29,6 +29,8 @@ def downloaded(data: Data) -> Path:
     known_hash = dataset.source.known_hash if dataset.source and not data.url else None
     if data.sha256 is not None:
         known_hash = f"sha256:{data.sha256}"
+    from pyramid_reid import fetch  # loads an HTTP client, which a set on disk can do without
+
     archive = fetch.fetch(url, known_hash, folder, dataset.page)
     fetch.install(archive, dataset.marks, folder / "set")
     return folder / "set"
@@ -40,6 +42,8 @@ def main(params: Params) -> str:
     dataset, folder = DATASETS[data.name], image_folder(data.root, data.name)
     shutil.rmtree(OUT, ignore_errors=True)
     if data.name == "synthetic":
+        from pyramid_reid.datasets import synthetic  # loads SciPy
+
         synthetic.write(folder, params.seed, data.identities, data.images_per_camera)
         root = folder
     else:

@@ -32,7 +32,7 @@ def report(compared: pd.DataFrame, loss: pd.DataFrame, watched: pd.DataFrame, pe
     for name, table in tables.items():
         text = table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
         (PLOTS / f"{name}.csv").write_text(text, encoding="utf-8")
-    figures.training(PLOTS / "loss.png", loss, "iteration", "Reconstructor", figures.COLORS["h2"])
+    figures.training(PLOTS / "loss.png", loss, "iteration", "Reconstructor", figures.NO_BRANCH)
     pictures.psnr_curve(PLOTS / "watched.png", watched, people)
     pictures.psnr_by_height(PLOTS / "height.png", tables["height"])
     summary = quality.summary(compared)

@@ -6,11 +6,14 @@ import re
 import yaml
 from conftest import ROOT
 
-from pyramid_reid.figures import COLORS
+from pyramid_reid.figures import COLORS, NO_BRANCH
 from pyramid_reid.params import BRANCHES
 
 PAGE = (ROOT / ".dvc" / "page.html").read_text(encoding="utf-8")
-CHART = json.loads((ROOT / ".dvc" / "plots" / "branches.json").read_text(encoding="utf-8"))
+CHARTS = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in (ROOT / ".dvc" / "plots").glob("*.json")
+}
 
 
 def test_the_template_loads_nothing_and_leaves_dvc_its_place():
@@ -21,11 +24,21 @@ def test_the_template_loads_nothing_and_leaves_dvc_its_place():
 
 
 def test_charts_have_the_colours_of_the_pictures():
-    scale = CHART["encoding"]["color"]["scale"]
+    encoding = CHARTS["branches"]["encoding"]
+    scale = encoding["color"]["scale"]
     names = ["fused", *BRANCHES]
-    assert scale["domain"] == CHART["encoding"]["shape"]["scale"]["domain"] == names
+    assert scale["domain"] == encoding["shape"]["scale"]["domain"] == names
     assert scale["range"] == [COLORS[name] for name in names]
-    assert all(name in CHART["transform"][0]["calculate"] for name in names)
+    listed = (CHARTS["branches"]["transform"][0]["calculate"], str(encoding["color"]["legend"]))
+    assert all(repr(name) in text for name in names for text in listed)
+    assert CHARTS["line"]["mark"]["color"] == NO_BRANCH
+
+
+def test_no_chart_is_drawn_by_a_template_of_dvc_s_own():
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    charts = [plot for plot in plots if isinstance(plot, dict)]
+    assert charts
+    assert {chart["template"] for plot in charts for chart in plot.values()} == set(CHARTS)
 
 
 def test_sections_of_the_page_name_plots_that_there_are():

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from pyramid_reid.errors import UserError
+from pyramid_reid.retrieval.metrics import Rule
 
 SHOWN = 20
 """Problems that a message spells out; the rest is counted."""
@@ -30,13 +31,14 @@ def of_cameras(raw: pd.DataFrame) -> list[str]:
     ]
 
 
-def of_split(assigned: pd.DataFrame) -> list[str]:
+def of_split(assigned: pd.DataFrame, rule: Rule) -> list[str]:
     """Problems of one split: leaks from training to test, and queries that nothing can match.
 
     Args:
         assigned: columns path, pid, camid, role, sha256, as `protocol.assign` returns them.
+        rule: by which rankings will be judged.
     """
-    return [*_shared_people(assigned), *_shared_files(assigned), *_roles(assigned)]
+    return [*_shared_people(assigned), *_shared_files(assigned), *_roles(assigned, rule)]
 
 
 def _shared_people(assigned: pd.DataFrame) -> Iterable[str]:
@@ -62,7 +64,7 @@ def _shared_files(assigned: pd.DataFrame) -> Iterable[str]:
             yield f"the same file is in several parts of the split: {', '.join(paths)}; keep one"
 
 
-def _roles(assigned: pd.DataFrame) -> Iterable[str]:
+def _roles(assigned: pd.DataFrame, rule: Rule) -> Iterable[str]:
     for query, gallery in (("query", "gallery"), ("val_query", "val_gallery")):
         asks, answers = (assigned[assigned.role == role] for role in (query, gallery))
         for role, images in (("query", asks), ("gallery", answers)):
@@ -71,9 +73,10 @@ def _roles(assigned: pd.DataFrame) -> Iterable[str]:
         seen: dict[int, set[int]] = answers.groupby("pid").camid.agg(set).to_dict()
         for image in asks.itertuples(index=False):
             cameras = seen.get(image.pid, set())
-            if not cameras - {image.camid}:
+            if not (cameras if rule == "all_shot" else cameras - {image.camid}):
                 why = (
                     "all its gallery images are from the query's own camera, which do not count"
+                    f" by the rule {rule}"
                     if cameras
                     else "the gallery has no image of this person"
                 )

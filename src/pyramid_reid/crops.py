@@ -59,11 +59,13 @@ class CropStore:
         """
         try:
             self.index = _read_index(folder / "index.csv")
-            self._pixels: Pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r")
+            pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r")
         except DAMAGED as error:
             raise UserError(
                 f"{folder} is no crop store ({reason(error)}); run `dvc repro` to make it again"
             ) from error
+        # as a plain array over the map: slices of np.memmap itself take thrice as long
+        self._pixels: Pixels = np.asarray(pixels)
         sizes = self.index.height * self.index.width * 3
         expected = int(sizes.sum())
         # a list: to look a row up in a table takes far longer

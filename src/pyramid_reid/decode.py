@@ -30,7 +30,9 @@ def decode(content: bytes) -> Pixels:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height <= MAX_PIXELS:
-                return _rgb(ImageOps.exif_transpose(image))
+                image.load()
+                ImageOps.exif_transpose(image, in_place=True)
+                return _rgb(image)
             size = f"{image.width}x{image.height}"
     except UnidentifiedImageError as error:
         raise ValueError(f"is no {', '.join(FORMATS)} image") from error
@@ -50,4 +52,4 @@ def _rgb(image: Image.Image) -> Pixels:
         image = image.convert("RGBA")
         if np.asarray(image)[..., 3].min() < 255:
             raise ValueError("has transparent pixels, which have no colour: save it without alpha")
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

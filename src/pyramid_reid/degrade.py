@@ -7,7 +7,6 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from pyramid_reid.crops import Pixels
 
@@ -79,6 +78,8 @@ def camera(pixels: Pixels, ratio: int, rng: np.random.Generator) -> Pixels:
 
 
 def _blur(pixels: Pixels, factor: float, rng: np.random.Generator) -> Pixels:
+    from scipy import ndimage  # takes longer to load than a small set to be read
+
     vertical, horizontal = rng.uniform(*BLUR_SIGMA, 2) * factor
     blurred = ndimage.gaussian_filter(
         pixels.astype(np.float32), (vertical, horizontal, 0), mode="nearest"

@@ -22,6 +22,8 @@ COLORS = {
     "h3": "#CC79A7",
     "reranked": "#0072B2",
 }
+NO_BRANCH = "#999999"
+"""Grey of what belongs to no branch."""
 DPI = 120
 
 
@@ -54,23 +56,25 @@ def training(path: Path, curve: pd.DataFrame, x: str, title: str, color: str) ->
 
 
 def restoration(path: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
-    """Draw PSNR per scale of the reconstructor beside bicubic up-sampling."""
-    figure, axes = plot(3.2, "PSNR (dB), higher is better", "", "Unseen people")
+    """Draw PSNR per scale of the reconstructor beside bicubic up-sampling.
+
+    Args:
+        figures: psnr and psnr_bicubic (dB) of each scale, in the order of the branches.
+    """
+    title = "Unseen people: restored in the branch's colour, bicubic in grey"
+    figure, axes = plot(3.2, "PSNR (dB), higher is better", "", title)
     names = list(figures)
     places = np.arange(len(names))
-    bars = (
-        ("psnr", "reconstructor", COLORS["h2"], -0.2),
-        ("psnr_bicubic", "bicubic", "#999999", 0.2),
-    )
-    for key, label, color, shift in bars:
+    colors = [COLORS[branch] for branch in ("h1", "h2", "h3")]
+    bars = (("psnr", colors[: len(names)], -0.2), ("psnr_bicubic", NO_BRANCH, 0.2))
+    for key, color, shift in bars:
         values = [figures[name][key] for name in names]
-        axes.barh(places + shift, values, height=0.38, color=color, label=label)
+        axes.barh(places + shift, values, height=0.38, color=color)
         for place, value in zip(places + shift, values, strict=True):
             axes.text(value, place, f" {value:.2f}", va="center", fontsize="small")
     axes.set_yticks(places, [f"×{name[1:]}" for name in names])
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     save(figure, path)
 
 

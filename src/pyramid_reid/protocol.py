@@ -116,7 +116,7 @@ def _low_side(
         if protocol.low_camera not in set(raw.camid):
             raise UserError(
                 f"simulate.low_camera is {protocol.low_camera}, the set has cameras"
-                f" {sorted({int(camid) for camid in raw.camid})}"
+                f" {sorted({int(camid) for camid in raw.camid})}: give one of them, or random"
             )
         return raw.camid == protocol.low_camera
     # for every identity one of the cameras that saw it; those who only distract stay as they are

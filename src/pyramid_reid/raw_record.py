@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +53,16 @@ def _read(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> pd.Data
     return table
 
 
+def read_bytes(root: Path, path: str) -> bytes:
+    """A file of the set, in one call of the system: sets have tens of thousands of small ones.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(os.path.join(root, path), "rb", buffering=0) as file:  # noqa: PTH118, PTH123
+        return file.read()
+
+
 def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
     """Decode an image to (H, W, 3) uint8 RGB and check that it is the recorded one.
 
@@ -60,7 +71,7 @@ def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
             more pixels than Pillow's limit against decompression bombs.
     """
     try:
-        content = (root / path).read_bytes()
+        content = read_bytes(root, path)
     except OSError as error:
         raise UserError(f"{root / path} cannot be read: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != sha256:

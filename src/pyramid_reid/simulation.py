@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +18,7 @@ from pyramid_reid.progress import progress
 from pyramid_reid.protocols import Protocol
 from pyramid_reid.raw_record import load_pixels
 from pyramid_reid.runtime import derive_seed
-
-TOGETHER = 32
-"""Images of one piece of work: the more, the less is spent on handing them over."""
-AHEAD = 16
-"""Pieces of work that are under way at once: bounds memory."""
+from pyramid_reid.threads import in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +55,9 @@ def pack(
         writers = {
             split: stack.enter_context(CropWriter(out / f"split_{split}")) for split in splits
         }
-        # decoding and resizing release the interpreter's lock
-        pool = stack.enter_context(ThreadPoolExecutor(min(8, os.cpu_count() or 1)))
-        work = partial(_make, root, protocol, seed)
-        for image, made in progress(
-            _ahead(pool, work, images), "reading images", "images", total=len(images)
+        results = in_order(partial(_crops, root, protocol, seed), images)
+        for image, made in zip(
+            images, progress(results, "reading images", "images", len(images)), strict=True
         ):
             if isinstance(made, UserError):
                 problems.append(str(made))
@@ -78,15 +69,16 @@ def pack(
 
 def unreadable(root: Path, raw: pd.DataFrame) -> list[str]:
     """What is wrong with the images of a table with columns path and sha256, a line each."""
-    problems = []
-    for path, sha256 in progress(
-        zip(raw.path, raw.sha256, strict=True), "checking images", "images", total=len(raw)
-    ):
+
+    def problem(file: tuple[str, str]) -> str | None:
         try:
-            load_pixels(root, path, sha256)
+            load_pixels(root, *file)
         except UserError as error:
-            problems.append(str(error))
-    return problems
+            return str(error)
+        return None
+
+    found = in_order(problem, list(zip(raw.path, raw.sha256, strict=True)))
+    return [each for each in progress(found, "checking images", "images", len(raw)) if each]
 
 
 def degrade(pixels: Pixels, ratio: int, protocol: Protocol, seed: int) -> Pixels:
@@ -99,18 +91,13 @@ def degrade(pixels: Pixels, ratio: int, protocol: Protocol, seed: int) -> Pixels
 def _images(paths: Sequence[str], splits: Mapping[int, pd.DataFrame]) -> list[_Image]:
     """Every file that takes part in a split, in the order of `paths`."""
     files: dict[str, tuple[str, list[tuple[int, Crop]]]] = {}
+    columns = ["sha256", "pid", "camid", "role", "ratio", "path"]
     for split, assigned in splits.items():
-        for row in assigned.itertuples(index=False):
-            crop = Crop(row.pid, row.camid, row.role, row.ratio, row.path)
-            files.setdefault(row.path, (row.sha256, []))[1].append((split, crop))
+        values = zip(*(assigned[name].tolist() for name in columns), strict=True)
+        for sha256, pid, camid, role, ratio, path in values:
+            crop = Crop(pid, camid, role, ratio, path)
+            files.setdefault(path, (sha256, []))[1].append((split, crop))
     return [_Image(path, files[path][0], tuple(files[path][1])) for path in paths if path in files]
-
-
-def _make(
-    root: Path, protocol: Protocol, seed: int, images: Sequence[_Image]
-) -> list[list[Pixels] | UserError]:
-    """The crops of each image, one per split that it takes part in."""
-    return [_crops(root, protocol, seed, image) for image in images]
 
 
 def _crops(root: Path, protocol: Protocol, seed: int, image: _Image) -> list[Pixels] | UserError:
@@ -122,17 +109,3 @@ def _crops(root: Path, protocol: Protocol, seed: int, image: _Image) -> list[Pix
         degrade(pixels, crop.ratio, protocol, derive_seed(seed, "degrade", str(split), image.path))
         for split, crop in image.crops
     ]
-
-
-def _ahead(
-    pool: ThreadPoolExecutor,
-    work: Callable[[Sequence[_Image]], list[list[Pixels] | UserError]],
-    images: Sequence[_Image],
-) -> Iterator[tuple[_Image, list[Pixels] | UserError]]:
-    """Results in order, with `AHEAD` pieces of work under way at most."""
-    pieces = [images[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
-    under_way = deque[Future[list[list[Pixels] | UserError]]]()
-    for number, piece in enumerate(pieces):
-        while len(under_way) < AHEAD and number + len(under_way) < len(pieces):
-            under_way.append(pool.submit(work, pieces[number + len(under_way)]))
-        yield from zip(piece, under_way.popleft().result(), strict=True)

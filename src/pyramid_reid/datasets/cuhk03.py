@@ -16,18 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from PIL import Image
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from pyramid_reid.datasets.raw import RawImage, check_root, listed
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import VARIANTS
 from pyramid_reid.progress import progress
+
+if TYPE_CHECKING:  # they are loaded where a .mat file is read: no other set needs them
+    import h5py
 
 MAT = "cuhk03_release/cuhk-03.mat"
 MARKS = (MAT,)
@@ -88,6 +88,8 @@ def _variant(variant: str | None) -> tuple[str, str]:
 
 
 def _open(root: Path) -> h5py.File:
+    import h5py
+
     try:
         return h5py.File(root / MAT, "r")
     except OSError as error:
@@ -109,6 +111,9 @@ def _cells(mat: h5py.File, boxes: str) -> Iterator[tuple[str, Any]]:
 
 def _new_split(root: Path, boxes: str) -> dict[str, str]:
     """Role of each crop in the split of Zhong et al."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
     path = root / f"cuhk03_new_protocol_config_{boxes}.mat"
     if not path.is_file():
         raise UserError(

@@ -14,7 +14,8 @@ import pandas as pd
 
 from pyramid_reid.errors import UserError
 from pyramid_reid.progress import progress
-from pyramid_reid.raw_record import COLUMNS
+from pyramid_reid.raw_record import COLUMNS, read_bytes
+from pyramid_reid.threads import in_order
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 """Of image files, in any case; anything else in a set's folders (Thumbs.db, notes) is no image."""
@@ -132,20 +133,24 @@ def file_problems(root: Path, paths: Iterable[str]) -> dict[str, str]:
     Returns:
         The offending paths with what to say of each.
     """
-    top, folders = root.resolve(), dict[Path, bool]()
+    top, start, inside_folder = root.resolve(), os.fspath(root), dict[str, bool]()
+
+    def leads_inside(file: str) -> bool:
+        return Path(file).resolve().is_relative_to(top)
 
     def problem(path: str) -> str | None:
         if UNWRITABLE.search(path):
             return "has a name with control characters or bytes that are no UTF-8; rename it"
-        file = root / path
+        file = os.path.join(start, path)  # noqa: PTH118 - of many files; paths as objects are slow
         try:
-            status = file.lstat()
+            status = os.lstat(file)
             if stat.S_ISLNK(status.st_mode):
-                status, inside = file.stat(), file.resolve().is_relative_to(top)
+                status, inside = os.stat(file), leads_inside(file)  # noqa: PTH116
             else:
-                if file.parent not in folders:
-                    folders[file.parent] = file.parent.resolve().is_relative_to(top)
-                inside = folders[file.parent]
+                folder = file.rpartition("/")[0]
+                if folder not in inside_folder:
+                    inside_folder[folder] = leads_inside(folder)
+                inside = inside_folder[folder]
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         if not inside:
@@ -165,13 +170,17 @@ def record(root: Path, images: Sequence[RawImage]) -> pd.DataFrame:
     if problems:
         said = [f"{path!r} {problem}" for path, problem in problems.items()]
         raise UserError(f"data.root: in {root}, {listed(said, '; ')}")
-    rows = []
-    for image in progress(images, "hashes", "images"):
+
+    def size_and_hash(image: RawImage) -> tuple[int, str]:
         try:
-            content = (root / image.path).read_bytes()
+            content = read_bytes(root, image.path)
         except OSError as error:
             raise UserError(f"{root / image.path} cannot be read: {error.strerror}") from error
-        digest = hashlib.sha256(content).hexdigest()
-        labels = (image.path, image.pid, image.camid, image.role)
-        rows.append((*labels, len(content), digest))
+        return len(content), hashlib.sha256(content).hexdigest()
+
+    hashed = progress(in_order(size_and_hash, images), "hashes", "images", len(images))
+    rows = [
+        (image.path, image.pid, image.camid, image.role, *each)
+        for image, each in zip(images, hashed, strict=True)
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
