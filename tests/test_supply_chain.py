@@ -34,7 +34,7 @@ def test_every_requirement_is_one_version_with_hashes_of_its_files():
 def test_every_direct_dependency_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     direct = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    names = {re.match("[A-Za-z0-9-]+", each)[0].lower() for each in direct}
+    names = {re.match(r"[\w.-]+", each)[0].lower().replace(".", "-") for each in direct}
     assert names <= {PIN.fullmatch(line)["name"] for line in requirements()}
 
 
@@ -45,6 +45,10 @@ def test_the_makefile_installs_only_files_whose_hashes_are_known():
     assert "--require-hashes" in installs[0]
     assert "--no-deps" in installs[1]
     assert "--no-build-isolation" in installs[1]  # nothing is fetched to build this project
+
+
+HOSTILE = {"benchmarks/fuzz_handed_in.py", "benchmarks/fuzz_mutations.py"}
+"""They write what readers must refuse."""
 
 
 def calls(name):
@@ -64,7 +68,7 @@ def test_torch_reads_weights_only():
 
 
 def test_torch_writes_checkpoints_alone():
-    assert {path for path, _ in calls("torch.save")} == {
+    assert {path for path, _ in calls("torch.save")} - HOSTILE == {
         "src/pyramid_reid/checkpoints.py",
         "benchmarks/reid_training.py",  # writes what torchreid reads
     }
@@ -74,7 +78,7 @@ def test_torch_writes_checkpoints_alone():
     "name", ["pickle.load", "pickle.loads", "pickle.dump", "yaml.unsafe_load", "eval", "exec"]
 )
 def test_nothing_else_reads_or_writes_code(name):
-    assert not list(calls(name))
+    assert not [path for path, _ in calls(name) if path not in HOSTILE]
 
 
 def test_numpy_reads_no_objects():
