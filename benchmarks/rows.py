@@ -32,9 +32,11 @@ from pyramid_reid.runtime import pin_environment  # noqa: E402
 pin_environment(threads=1)
 
 import pandas as pd  # noqa: E402
+from stage_costs import StageCosts  # noqa: E402
 
 from pyramid_reid.results import pictures, plan, records  # noqa: E402
 from pyramid_reid.results.comparison import (  # noqa: E402
+    COST,
     Records,
     Row,
     aligned,
@@ -70,8 +72,10 @@ def run(data: str, root: Path, splits: list[int], folder: Path, size: plan.Size)
             params = plan.settings(data, experiment, size)
             place = {"data.root": str(root), "data.splits": 1, "data.first_split": split}
             print(f"{data}, split {split}, {experiment}", flush=True)
-            output = shown(command(params | place))
+            with StageCosts() as costs:
+                output = shown(command(params | place))
             about = {
+                "cpu_seconds": costs.seconds,
                 "hardware": hardware(),
                 "params": params,
                 "revision": shown(["git", "rev-parse", "HEAD"]).strip(),
@@ -154,7 +158,7 @@ def tables(data: str, folder: Path) -> None:
     show(pd.concat([own, pd.DataFrame(published)]).fillna("-"))
     show(differences(found, plan.ROWS, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
     for scheme, rows in plan.WEIGHTED.items():
-        told = table(found, rows).drop(columns=["95 % of mAP", "min"])
+        told = table(found, rows).drop(columns=["95 % of mAP", COST])
         against = differences(found, rows, {"four seeds": rows[0]}).drop(columns="row")
         given = [_weights(found, row) for row in rows]
         show(pd.concat([told, against], axis=1).assign(weights=given), f"weights: {scheme}")

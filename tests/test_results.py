@@ -114,14 +114,11 @@ def test_a_row_is_the_mean_over_splits_with_its_deviation(record):
 
 
 def test_a_row_costs_the_stages_it_needs_wherever_they_ran(record):
-    everything = "".join(f"{stage}: done (60 s)\n" for stage in comparison.stages("equal"))
-    without_ori = "".join(
-        line for line in everything.splitlines(keepends=True) if " ori:" not in line
-    )
-    of = {
-        "a": [record(0, [GOOD] * 4, everything)],
-        "b": [record(0, [GOOD] * 4, without_ori)],
-    }
+    everything = dict.fromkeys(comparison.stages("equal"), 60.0)
+    without_ori = {stage: 60.0 for stage in everything if not stage.endswith(" ori")}
+    of = {"a": [record(0, [GOOD] * 4)], "b": [record(0, [GOOD] * 4)]}
+    for name, seconds in (("a", everything), ("b", without_ori)):
+        of[name][0].about["cpu_seconds"] = seconds
     assert comparison.minutes(of, Row("", "b", "ori")) == 2
     assert comparison.minutes(of, Row("", "b", "h1")) == 4  # and what restores it
     assert comparison.minutes(of, Row("", "b", "equal")) == 10

@@ -17,6 +17,7 @@ from pyramid_reid.retrieval.uncertainty import bootstrap, cluster
 FIGURES = ("rank1", "rank5", "rank10", "mAP")
 RESAMPLES = 10_000
 SEED = 0
+COST = "core min"
 
 Records = Mapping[str, Sequence[Record]]
 """Per experiment its records, of the same splits in the same order."""
@@ -82,21 +83,21 @@ def interval(table: pd.DataFrame, figure: str) -> tuple[float, float]:
 
 
 def minutes(records: Records, row: Row) -> float:
-    """Minutes per split of all stages that the row needs; NaN where one was never timed.
+    """Minutes of one core that the row's stages need per split; NaN where one was never timed.
 
-    Of each stage the median over splits, as a machine that others use is slow now and then. A stage
-    that an experiment took from the cache counts as where it ran.
+    Processor time, as others may use the machine, too; of each stage the median over splits. What
+    an experiment took from the cache counts as where it ran.
     """
     of_splits = []
     for place, record in enumerate(records[row.experiment]):
-        timed: dict[str, int] = dict(record.about["seconds"])
+        timed: dict[str, float] = dict(record.about.get("cpu_seconds", {}))
         for others in records.values():
-            elsewhere = others[place].about["seconds"]
+            elsewhere = others[place].about.get("cpu_seconds", {})
             for stage in SHARED_STAGES:
                 if stage in elsewhere:
                     timed.setdefault(stage, elsewhere[stage])
         of_splits.append([timed.get(stage, np.nan) for stage in stages(row.ranking)])
-    return float(np.median(of_splits, axis=0).sum()) / 60
+    return float(pd.DataFrame(of_splits).median().sum(skipna=False)) / 60
 
 
 SHARED_STAGES = ("train_reid ori", "distances ori")
@@ -131,11 +132,11 @@ def table(records: Records, rows: Sequence[Row]) -> pd.DataFrame:
                 ("mAP", "mAP", True),
             )
         }
-        cost = minutes(records, row)
+        cost = f"{minutes(records, row):.1f}"
         told.append(
-            {"row": row.name, **texts, "95 % of mAP": f"{low:.1f} … {high:.1f}", "min": cost}
+            {"row": row.name, **texts, "95 % of mAP": f"{low:.1f} … {high:.1f}", COST: cost}
         )
-    return pd.DataFrame(told).assign(min=lambda t: t["min"].map("{:.1f}".format))
+    return pd.DataFrame(told)
 
 
 def differences(records: Records, rows: Sequence[Row], others: Mapping[str, Row]) -> pd.DataFrame:
