@@ -41,6 +41,7 @@ from pyramid_reid.results.comparison import (  # noqa: E402
     Row,
     aligned,
     differences,
+    reasons,
     table,
 )
 
@@ -162,6 +163,7 @@ def tables(data: str, folder: Path) -> None:
         against = differences(found, rows, {"four seeds": rows[0]}).drop(columns="row")
         given = [_weights(found, row) for row in rows]
         show(pd.concat([told, against], axis=1).assign(weights=given), f"weights: {scheme}")
+    show(reasons(found, list(plan.PYRAMIDS)).rename(columns={"experiment": "row"}), "why")
 
 
 RANKS = ("Rank-1", "Rank-5", "Rank-10")

@@ -140,6 +140,9 @@ def test_agreement_is_the_correlation_of_what_queries_reach(record):
     told = comparison.agreement(of, "a").set_index("pair").correlation
     assert told["ori, h1"] == pytest.approx(1)
     assert told["ori, h2"] == pytest.approx(-1)
+    reasons = comparison.reasons(of, ["a"])
+    # three pairs agree, three disagree
+    assert reasons.to_numpy().tolist() == [["a", "+1.50", "+0.00", "+0.00", "0.000"]]
 
 
 def test_the_pictures_are_drawn_from_records(record, tmp_path):

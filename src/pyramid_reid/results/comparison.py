@@ -132,9 +132,10 @@ def table(records: Records, rows: Sequence[Row]) -> pd.DataFrame:
                 ("mAP", "mAP", True),
             )
         }
-        cost = f"{minutes(records, row):.1f}"
+        cost = minutes(records, row)
         told.append(
-            {"row": row.name, **texts, "95 % of mAP": f"{low:.1f} … {high:.1f}", COST: cost}
+            {"row": row.name, **texts, "95 % of mAP": f"{low:.1f} … {high:.1f}"}
+            | {COST: "-" if np.isnan(cost) else f"{cost:.1f}"}
         )
     return pd.DataFrame(told)
 
@@ -169,16 +170,40 @@ def _test(found: Mapping[str, float]) -> str:
 def gains(records: Records, row: Row, baseline: Row) -> pd.DataFrame:
     """PSNR above bicubic (dB) and Rank-1 above a baseline (points) of each split.
 
-    A branch that was not restored has 0 dB.
+    Args:
+        row: of a branch alone.
+    """
+    ours, theirs = figures(records, row), figures(records, baseline)
+    psnr = [psnr_gain(record, row.ranking) for record in records[row.experiment]]
+    return pd.DataFrame({"psnr": psnr, "rank1": ours.rank1 - theirs.rank1})
+
+
+def psnr_gain(record: Record, branch: str) -> float:
+    """PSNR of a branch's images above bicubic, in dB, on test people; 0 where none is restored.
 
     Args:
-        row: of a branch alone; h1, h2 and h3 are of scales 2, 3 and 4.
+        branch: h1, h2 and h3 are of scales 2, 3 and 4.
     """
-    scale = f"x{BRANCHES.index(row.ranking) + 1}"
-    ours, theirs = figures(records, row), figures(records, baseline)
-    restored = [record.about["restoration"].get(scale) for record in records[row.experiment]]
-    psnr = [of["psnr"] - of["psnr_bicubic"] if of else 0.0 for of in restored]
-    return pd.DataFrame({"psnr": psnr, "rank1": ours.rank1 - theirs.rank1})
+    of = record.about["restoration"].get(f"x{BRANCHES.index(branch) + 1}")
+    return float(of["psnr"] - of["psnr_bicubic"]) if of else 0.0
+
+
+def reasons(records: Records, experiments: Sequence[str]) -> pd.DataFrame:
+    """What should make a fusion better than its members, means over splits.
+
+    Returns:
+        A row per experiment: `experiment`, PSNR above bicubic (dB) per restored branch, and the
+        mean `correlation` of two branches' average precision.
+    """
+    rows = []
+    for name in experiments:
+        told: dict[str, object] = {"experiment": name}
+        for branch in BRANCHES[1:]:
+            gain = np.mean([psnr_gain(record, branch) for record in records[name]])
+            told[f"dB {branch}"] = f"{gain:+.2f}"
+        told["correlation"] = f"{agreement(records, name).correlation.mean():.3f}"
+        rows.append(told)
+    return pd.DataFrame(rows)
 
 
 def agreement(records: Records, experiment: str) -> pd.DataFrame:

@@ -52,13 +52,13 @@ def psnr_and_rank1(
 
     Args:
         rows: restored branches alone.
-        luck: the baseline by other seeds, a band of their means.
+        luck: the baseline by other seeds; with it a band of their means.
     """
     figure, grid = _side_by_side(sets, "PSNR above bicubic (dB)")
     for axes, records in zip(grid, sets.values(), strict=True):
         axes.axhline(0, color="#666666", linewidth=1)
-        others = [gains(records, row, baseline).rank1.mean() for row in luck]
-        axes.axhspan(min(others), max(others), color="#DDDDDD", label="other seeds of the baseline")
+        seeds = [gains(records, row, baseline).rank1.mean() for row in (baseline, *luck)]
+        axes.axhspan(min(seeds), max(seeds), color="#DDDDDD", label="seeds of the baseline")
         named = set[str]()
         for row in rows:
             points = gains(records, row, baseline)
