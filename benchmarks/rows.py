@@ -41,6 +41,7 @@ from pyramid_reid.results.comparison import (  # noqa: E402
     Row,
     aligned,
     differences,
+    of_experiments,
     reasons,
     table,
 )
@@ -139,8 +140,11 @@ def quoted(words: list[str]) -> str:
 
 
 def recorded(data: str, folder: Path) -> Records:
-    """The records of a set, of the splits that all experiments have."""
-    return aligned({name: records.read(folder / data / name) for name in plan.EXPERIMENTS})
+    """The records of a set's experiments that were run, of the splits that all of these have."""
+    names = [name for name in plan.EXPERIMENTS if (folder / data / name).is_dir()]
+    if plan.CONTROL.experiment not in names:
+        raise UserError(f"{folder / data / plan.CONTROL.experiment} is missing: `run {data}` first")
+    return aligned({name: records.read(folder / data / name) for name in names})
 
 
 def tables(data: str, folder: Path) -> None:
@@ -155,15 +159,21 @@ def tables(data: str, folder: Path) -> None:
         {"row": f"published: {name}", **dict(zip(RANKS, map(_cell, ranks), strict=True))}
         for name, ranks in plan.PUBLISHED[data].items()
     ]
-    own = table(found, plan.ROWS)
-    show(pd.concat([own, pd.DataFrame(published)]).fillna("-"))
-    show(differences(found, plan.ROWS, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
-    for scheme, rows in plan.WEIGHTED.items():
+    rows = of_experiments(found, plan.ROWS)
+    show(pd.concat([table(found, rows), pd.DataFrame(published)]).fillna("-"))
+    show(differences(found, rows, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
+    for scheme, of_scheme in plan.WEIGHTED.items():
+        rows = of_experiments(found, of_scheme)
         told = table(found, rows).drop(columns=["95 % of mAP", COST])
         against = differences(found, rows, {"four seeds": rows[0]}).drop(columns="row")
         given = [_weights(found, row) for row in rows]
         show(pd.concat([told, against], axis=1).assign(weights=given), f"weights: {scheme}")
-    show(reasons(found, list(plan.PYRAMIDS)).rename(columns={"experiment": "row"}), "why")
+    show(
+        reasons(found, [name for name in plan.PYRAMIDS if name in found]).rename(
+            columns={"experiment": "row"}
+        ),
+        "why",
+    )
 
 
 RANKS = ("Rank-1", "Rank-5", "Rank-10")

@@ -55,6 +55,11 @@ def aligned(records: Records) -> dict[str, list[Record]]:
     return kept
 
 
+def of_experiments(records: Records, rows: Sequence[Row]) -> list[Row]:
+    """The rows whose experiments were run."""
+    return [row for row in rows if row.experiment in records]
+
+
 def per_query(records: Records, row: Row) -> pd.DataFrame:
     """What each query of each split reached: `queries.KEYS`, then row.rank1, row.mAP, row.mINP."""
     parts = []
