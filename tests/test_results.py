@@ -123,6 +123,9 @@ def test_a_row_costs_the_stages_it_needs_wherever_they_ran(record):
     assert comparison.minutes(of, Row("", "b", "h1")) == 4  # and what restores it
     assert comparison.minutes(of, Row("", "b", "equal")) == 10
     assert np.isnan(comparison.minutes({"b": of["b"]}, Row("", "b", "equal")))
+    of["a"].append(record(1, [GOOD] * 4))
+    of["a"][1].about["cpu_seconds"] = everything | {"train_reid ori": 30.0}
+    assert comparison.minutes({"a": of["a"]}, ORI) == 1.5  # the least of each stage
 
 
 def test_psnr_and_rank1_gains_of_each_split(record):

@@ -90,8 +90,8 @@ def interval(table: pd.DataFrame, figure: str) -> tuple[float, float]:
 def minutes(records: Records, row: Row) -> float:
     """Minutes of one core that the row's stages need per split; NaN where one was never timed.
 
-    Processor time, as others may use the machine, too; of each stage the median over splits. What
-    an experiment took from the cache counts as where it ran.
+    Processor time, of each stage the least over splits, as other work on the machine only adds to
+    it. What an experiment took from the cache counts as where it ran.
     """
     of_splits = []
     for place, record in enumerate(records[row.experiment]):
@@ -102,7 +102,7 @@ def minutes(records: Records, row: Row) -> float:
                 if stage in elsewhere:
                     timed.setdefault(stage, elsewhere[stage])
         of_splits.append([timed.get(stage, np.nan) for stage in stages(row.ranking)])
-    return float(pd.DataFrame(of_splits).median().sum(skipna=False)) / 60
+    return float(pd.DataFrame(of_splits).min().sum(skipna=False)) / 60
 
 
 SHARED_STAGES = ("train_reid ori", "distances ori")
