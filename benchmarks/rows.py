@@ -1,9 +1,8 @@
-"""The experiments behind docs/results.md: run them, and print what they say.
+"""The experiments behind docs/results.md: run and record them, or print their commands.
 
-    python benchmarks/rows.py commands                      # one command per row, to run by hand
+    python benchmarks/rows.py commands caviar4reid          # one command per row, to run by hand
     python benchmarks/rows.py run caviar4reid FOLDER --splits 0 1 2
-    python benchmarks/rows.py table caviar4reid             # from the records in docs/results
-    python benchmarks/rows.py pictures
+    python docs/show_results.py tables caviar4reid          # what was recorded in docs/results
 
 `run` goes through the splits one by one and runs every experiment on each, so that it can be
 stopped after any of them; what is recorded already is not run again. DVC's run cache gives the
@@ -32,15 +31,9 @@ from pyramid_reid.runtime import pin_environment  # noqa: E402
 pin_environment(threads=1)
 
 import pandas as pd  # noqa: E402
+from stage_costs import StageCosts  # noqa: E402
 
-from pyramid_reid.results import pictures, plan, records  # noqa: E402
-from pyramid_reid.results.comparison import (  # noqa: E402
-    Records,
-    Row,
-    aligned,
-    differences,
-    table,
-)
+from pyramid_reid.results import plan, records  # noqa: E402
 
 RECORDS = ROOT / "docs" / "results"
 
@@ -70,11 +63,15 @@ def run(data: str, root: Path, splits: list[int], folder: Path, size: plan.Size)
             params = plan.settings(data, experiment, size)
             place = {"data.root": str(root), "data.splits": 1, "data.first_split": split}
             print(f"{data}, split {split}, {experiment}", flush=True)
-            output = shown(command(params | place))
+            with StageCosts() as costs:
+                output = shown(command(params | place))
             about = {
+                "cpu_seconds": costs.seconds,
                 "hardware": hardware(),
                 "params": params,
-                "revision": shown(["git", "rev-parse", "HEAD"]).strip(),
+                "revision": subprocess.check_output(
+                    ["git", "rev-parse", "HEAD"], cwd=ROOT, text=True
+                ).strip(),
                 "torch": version("torch"),
             }
             used = load(ROOT / "params.yaml")
@@ -133,63 +130,6 @@ def quoted(words: list[str]) -> str:
     return " ".join(word if "$" in word else shlex.quote(word) for word in words)
 
 
-def recorded(data: str, folder: Path) -> Records:
-    """The records of a set, of the splits that all experiments have."""
-    return aligned({name: records.read(folder / data / name) for name in plan.EXPERIMENTS})
-
-
-def tables(data: str, folder: Path) -> None:
-    """Print the tables of a set."""
-    found = recorded(data, folder)
-    card = found["seeds"][0].about["dataset"]
-    splits = ", ".join(str(record.split) for record in found["seeds"])
-    used = {each.about["hardware"] for of in found.values() for each in of}
-    asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
-    print(f"{data}: split(s) {splits}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
-    published = [
-        {"row": f"published: {name}", **dict(zip(RANKS, map(_cell, ranks), strict=True))}
-        for name, ranks in plan.PUBLISHED[data].items()
-    ]
-    own = table(found, plan.ROWS)
-    show(pd.concat([own, pd.DataFrame(published)]).fillna("-"))
-    show(differences(found, plan.ROWS, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
-    for scheme, rows in plan.WEIGHTED.items():
-        told = table(found, rows).drop(columns=["95 % of mAP", "min"])
-        against = differences(found, rows, {"four seeds": rows[0]}).drop(columns="row")
-        given = [_weights(found, row) for row in rows]
-        show(pd.concat([told, against], axis=1).assign(weights=given), f"weights: {scheme}")
-
-
-RANKS = ("Rank-1", "Rank-5", "Rank-10")
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-def _weights(found: Records, row: Row) -> str:
-    """Mean over splits of the weights of a fusion, in the order of the branches."""
-    used = pd.DataFrame([each.about["weights"][row.ranking] for each in found[row.experiment]])
-    return " ".join(f"{used[branch].mean():.2f}" for branch in BRANCHES)
-
-
-def show(frame: pd.DataFrame, title: str = "row") -> None:
-    """Print a table with its rows' names on the left, under a title."""
-    width = max(len(title), int(frame["row"].str.len().max()))
-    names = frame["row"].str.ljust(width)
-    frame = frame.drop(columns="row")
-    frame.insert(0, title.ljust(width), names)
-    print(frame.to_string(index=False), end="\n\n")
-
-
-def draw(sets: list[str], folder: Path, out: Path) -> None:
-    """Draw the pictures of all recorded sets."""
-    found = {data: recorded(data, folder) for data in sets}
-    pictures.by_height(out / "height.png", found, [plan.ORI, plan.MIXED, *plan.FUSED])
-    pictures.psnr_and_rank1(out / "psnr.png", found, plan.ALONE, plan.ORI, plan.SEEDS)
-    pictures.agreements(out / "agreement.png", found, list(plan.PYRAMIDS))
-
-
 def main() -> None:
     """Do what the arguments ask."""
     parser = argparse.ArgumentParser(
@@ -212,27 +152,20 @@ def main() -> None:
     running.add_argument("root", type=Path, help="folder of the set")
     running.add_argument("--splits", type=int, nargs="+", default=[0], help="their numbers")
     actions.add_parser("params", help="print the params of all rows that are not committed ones")
-    actions.add_parser("table", help="print the tables of a set").add_argument(
-        "data", choices=plan.SETS
-    )
-    drawing = actions.add_parser("pictures", help="draw the pictures")
-    drawing.add_argument("data", choices=plan.SETS, nargs="+")
     arguments = parser.parse_args()
-    folder: Path = arguments.records.resolve()
     try:
         if arguments.action == "commands":
             commands(arguments.data, arguments.splits, arguments.size)
         elif arguments.action == "run":
             root = arguments.root.resolve()
+            folder = arguments.records.resolve()
             run(arguments.data, root, arguments.splits, folder, arguments.size)
-        elif arguments.action == "params":
-            budgets()
-        elif arguments.action == "table":
-            tables(arguments.data, folder)
         else:
-            draw(arguments.data, folder, folder)
+            budgets()
     except UserError as error:
         sys.exit(f"rows: {error}")
+    except KeyboardInterrupt:
+        sys.exit("rows: stopped; the same command goes on with what is not recorded")
 
 
 if __name__ == "__main__":

@@ -114,18 +114,18 @@ def test_a_row_is_the_mean_over_splits_with_its_deviation(record):
 
 
 def test_a_row_costs_the_stages_it_needs_wherever_they_ran(record):
-    everything = "".join(f"{stage}: done (60 s)\n" for stage in comparison.stages("equal"))
-    without_ori = "".join(
-        line for line in everything.splitlines(keepends=True) if " ori:" not in line
-    )
-    of = {
-        "a": [record(0, [GOOD] * 4, everything)],
-        "b": [record(0, [GOOD] * 4, without_ori)],
-    }
+    everything = dict.fromkeys(comparison.stages("equal"), 60.0)
+    without_ori = {stage: 60.0 for stage in everything if not stage.endswith(" ori")}
+    of = {"a": [record(0, [GOOD] * 4)], "b": [record(0, [GOOD] * 4)]}
+    for name, seconds in (("a", everything), ("b", without_ori)):
+        of[name][0].about["cpu_seconds"] = seconds
     assert comparison.minutes(of, Row("", "b", "ori")) == 2
     assert comparison.minutes(of, Row("", "b", "h1")) == 4  # and what restores it
     assert comparison.minutes(of, Row("", "b", "equal")) == 10
     assert np.isnan(comparison.minutes({"b": of["b"]}, Row("", "b", "equal")))
+    of["a"].append(record(1, [GOOD] * 4))
+    of["a"][1].about["cpu_seconds"] = everything | {"train_reid ori": 30.0}
+    assert comparison.minutes({"a": of["a"]}, ORI) == 1.5  # the least of each stage
 
 
 def test_psnr_and_rank1_gains_of_each_split(record):
@@ -143,11 +143,14 @@ def test_agreement_is_the_correlation_of_what_queries_reach(record):
     told = comparison.agreement(of, "a").set_index("pair").correlation
     assert told["ori, h1"] == pytest.approx(1)
     assert told["ori, h2"] == pytest.approx(-1)
+    reasons = comparison.reasons(of, ["a"])
+    # three pairs agree, three disagree
+    assert reasons.to_numpy().tolist() == [["a", "+1.50", "+0.00", "+0.00", "0.000"]]
 
 
 def test_the_pictures_are_drawn_from_records(record, tmp_path):
     of = {name: [record(0, (HALF, BAD, GOOD, GOOD))] for name in plan.EXPERIMENTS}
-    sets = {"one": of, "two": of}
+    sets = {"one": of, "two": {name: of[name] for name in ("seeds", "han")}}
     pictures.by_height(tmp_path / "height.png", sets, plan.ROWS)
     pictures.psnr_and_rank1(tmp_path / "psnr.png", sets, plan.ALONE, plan.ORI, plan.SEEDS)
     pictures.agreements(tmp_path / "agreement.png", sets, list(plan.PYRAMIDS))

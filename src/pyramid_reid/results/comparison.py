@@ -17,6 +17,7 @@ from pyramid_reid.retrieval.uncertainty import bootstrap, cluster
 FIGURES = ("rank1", "rank5", "rank10", "mAP")
 RESAMPLES = 10_000
 SEED = 0
+COST = "core min"
 
 Records = Mapping[str, Sequence[Record]]
 """Per experiment its records, of the same splits in the same order."""
@@ -54,6 +55,11 @@ def aligned(records: Records) -> dict[str, list[Record]]:
     return kept
 
 
+def of_experiments(records: Records, rows: Sequence[Row]) -> list[Row]:
+    """The rows whose experiments were run."""
+    return [row for row in rows if row.experiment in records]
+
+
 def per_query(records: Records, row: Row) -> pd.DataFrame:
     """What each query of each split reached: `queries.KEYS`, then row.rank1, row.mAP, row.mINP."""
     parts = []
@@ -82,21 +88,21 @@ def interval(table: pd.DataFrame, figure: str) -> tuple[float, float]:
 
 
 def minutes(records: Records, row: Row) -> float:
-    """Minutes per split of all stages that the row needs; NaN where one was never timed.
+    """Minutes of one core that the row's stages need per split; NaN where one was never timed.
 
-    Of each stage the median over splits, as a machine that others use is slow now and then. A stage
-    that an experiment took from the cache counts as where it ran.
+    Processor time, of each stage the least over splits, as other work on the machine only adds to
+    it. What an experiment took from the cache counts as where it ran.
     """
     of_splits = []
     for place, record in enumerate(records[row.experiment]):
-        timed: dict[str, int] = dict(record.about["seconds"])
+        timed: dict[str, float] = dict(record.about.get("cpu_seconds", {}))
         for others in records.values():
-            elsewhere = others[place].about["seconds"]
+            elsewhere = others[place].about.get("cpu_seconds", {})
             for stage in SHARED_STAGES:
                 if stage in elsewhere:
                     timed.setdefault(stage, elsewhere[stage])
         of_splits.append([timed.get(stage, np.nan) for stage in stages(row.ranking)])
-    return float(np.median(of_splits, axis=0).sum()) / 60
+    return float(pd.DataFrame(of_splits).min().sum(skipna=False)) / 60
 
 
 SHARED_STAGES = ("train_reid ori", "distances ori")
@@ -133,9 +139,10 @@ def table(records: Records, rows: Sequence[Row]) -> pd.DataFrame:
         }
         cost = minutes(records, row)
         told.append(
-            {"row": row.name, **texts, "95 % of mAP": f"{low:.1f} … {high:.1f}", "min": cost}
+            {"row": row.name, **texts, "95 % of mAP": f"{low:.1f} … {high:.1f}"}
+            | {COST: "-" if np.isnan(cost) else f"{cost:.1f}"}
         )
-    return pd.DataFrame(told).assign(min=lambda t: t["min"].map("{:.1f}".format))
+    return pd.DataFrame(told)
 
 
 def differences(records: Records, rows: Sequence[Row], others: Mapping[str, Row]) -> pd.DataFrame:
@@ -168,16 +175,40 @@ def _test(found: Mapping[str, float]) -> str:
 def gains(records: Records, row: Row, baseline: Row) -> pd.DataFrame:
     """PSNR above bicubic (dB) and Rank-1 above a baseline (points) of each split.
 
-    A branch that was not restored has 0 dB.
+    Args:
+        row: of a branch alone.
+    """
+    ours, theirs = figures(records, row), figures(records, baseline)
+    psnr = [psnr_gain(record, row.ranking) for record in records[row.experiment]]
+    return pd.DataFrame({"psnr": psnr, "rank1": ours.rank1 - theirs.rank1})
+
+
+def psnr_gain(record: Record, branch: str) -> float:
+    """PSNR of a branch's images above bicubic, in dB, on test people; 0 where none is restored.
 
     Args:
-        row: of a branch alone; h1, h2 and h3 are of scales 2, 3 and 4.
+        branch: h1, h2 and h3 are of scales 2, 3 and 4.
     """
-    scale = f"x{BRANCHES.index(row.ranking) + 1}"
-    ours, theirs = figures(records, row), figures(records, baseline)
-    restored = [record.about["restoration"].get(scale) for record in records[row.experiment]]
-    psnr = [of["psnr"] - of["psnr_bicubic"] if of else 0.0 for of in restored]
-    return pd.DataFrame({"psnr": psnr, "rank1": ours.rank1 - theirs.rank1})
+    of = record.about["restoration"].get(f"x{BRANCHES.index(branch) + 1}")
+    return float(of["psnr"] - of["psnr_bicubic"]) if of else 0.0
+
+
+def reasons(records: Records, experiments: Sequence[str]) -> pd.DataFrame:
+    """What should make a fusion better than its members, means over splits.
+
+    Returns:
+        A row per experiment: `experiment`, PSNR above bicubic (dB) per restored branch, and the
+        mean `correlation` of two branches' average precision.
+    """
+    rows = []
+    for name in experiments:
+        told: dict[str, object] = {"experiment": name}
+        for branch in BRANCHES[1:]:
+            gain = np.mean([psnr_gain(record, branch) for record in records[name]])
+            told[f"dB {branch}"] = f"{gain:+.2f}"
+        told["correlation"] = f"{agreement(records, name).correlation.mean():.3f}"
+        rows.append(told)
+    return pd.DataFrame(rows)
 
 
 def agreement(records: Records, experiment: str) -> pd.DataFrame:

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from pyramid_reid import queries
 from pyramid_reid.figures import save
 from pyramid_reid.params import BRANCHES
-from pyramid_reid.results.comparison import Records, Row, agreement, gains, per_query
+from pyramid_reid.results.comparison import (
+    Records,
+    Row,
+    agreement,
+    gains,
+    of_experiments,
+    per_query,
+)
 
 STYLES = {
     "seeds": ("#000000", "o"),
@@ -30,7 +37,7 @@ def by_height(path: Path, sets: Mapping[str, Records], rows: Sequence[Row]) -> N
     """Draw Rank-1 of each row by height of the query, side by side for each set."""
     figure, grid = _side_by_side(sets, "height of the query (pixels, median of a group)")
     for axes, records in zip(grid, sets.values(), strict=True):
-        for row in rows:
+        for row in of_experiments(records, rows):
             table = queries.by_resolution(per_query(records, row))["rank1"]
             color, marker = STYLES[row.experiment]
             line = ":" if row.ranking in BRANCHES else "-"
@@ -52,15 +59,15 @@ def psnr_and_rank1(
 
     Args:
         rows: restored branches alone.
-        luck: the baseline by other seeds, a band of their means.
+        luck: the baseline by other seeds; with it a band of their means.
     """
     figure, grid = _side_by_side(sets, "PSNR above bicubic (dB)")
     for axes, records in zip(grid, sets.values(), strict=True):
         axes.axhline(0, color="#666666", linewidth=1)
-        others = [gains(records, row, baseline).rank1.mean() for row in luck]
-        axes.axhspan(min(others), max(others), color="#DDDDDD", label="other seeds of the baseline")
+        seeds = [gains(records, row, baseline).rank1.mean() for row in (baseline, *luck)]
+        axes.axhspan(min(seeds), max(seeds), color="#DDDDDD", label="seeds of the baseline")
         named = set[str]()
-        for row in rows:
+        for row in of_experiments(records, rows):
             points = gains(records, row, baseline)
             color, marker = STYLES[row.experiment]
             axes.plot(points.psnr, points.rank1, marker, color=color, alpha=0.3, markersize=4)
@@ -79,7 +86,7 @@ def agreements(path: Path, sets: Mapping[str, Records], experiments: Sequence[st
     """Draw how the average precisions of each two branches correlate over queries."""
     figure, grid = _side_by_side(sets, "two branches")
     for axes, records in zip(grid, sets.values(), strict=True):
-        for experiment in experiments:
+        for experiment in (name for name in experiments if name in records):
             table: pd.DataFrame = agreement(records, experiment)
             color, marker = STYLES[experiment]
             label = f"{experiment} (mean {table.correlation.mean():.2f})"

@@ -40,8 +40,8 @@ class Record:
 
     Attributes:
         about: what its JSON file holds: `params`, `metrics` (per ranking, percent), `weights`
-            (per name), `restoration` (metrics/reconstructor.json), `dataset`, `seconds` (per
-            stage that ran) and where it ran.
+            (per name), `restoration` (metrics/reconstructor.json), `dataset`, `seconds` and
+            `cpu_seconds` (per stage that ran) and where it ran.
         queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
             percent; rankings are the branches and the names of the fusion weights.
     """
