@@ -69,8 +69,12 @@ def note_reads(file):
 
     def note():
         loaded = {getattr(module, "__file__", None) for module in sys.modules.values()} - {None}
-        root, files = Path.cwd().resolve(), [Path(each).resolve() for each in loaded]
-        inside = [each for each in files if each.is_relative_to(root)]
+        # by now Python has forgotten the file of the script; torch names some that do not exist
+        root, files = (
+            Path.cwd().resolve(),
+            [Path(each).resolve() for each in {*loaded, sys.argv[0]}],
+        )
+        inside = [each for each in files if each.is_relative_to(root) and each.is_file()]
         code = sorted(each.relative_to(root).as_posix() for each in inside)
         file.write_text(json.dumps({"params": sorted(reads), "code": code}))
 
