@@ -34,8 +34,8 @@ from pyramid_reid import runs
 from pyramid_reid.compare import changed_stages, differing
 
 SHORT = {
-    "data": {"identities": 40, "images_per_camera": 2},
-    "restoration": {"iterations": 10},
+    "data": {"identities": 16, "images_per_camera": 2},
+    "restoration": {"iterations": 5},
     "reid": {"epochs": 2, "warmup_epochs": 1},
 }
 LOWER = {

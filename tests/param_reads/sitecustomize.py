@@ -18,27 +18,29 @@ def note_reads(file):
     from pyramid_reid import params
     from pyramid_reid.params import Section
 
-    section_of, reads, state = {params.Params: ""}, set(), {"loaded": False}
+    known, reads, state = {}, set(), {"loaded": False}
     plain_load, plain_dump, plain_iter = params.load, Section.model_dump, Section.__iter__
+    plain_copy = Section.model_copy
 
-    def learn(section):
+    def learn(section, prefix):
+        known[id(section)] = section, prefix  # kept, so that no other object gets its id
         for name in type(section).model_fields:
             value = section.__dict__[name]
             if isinstance(value, Section):
-                section_of[type(value)] = f"{section_of[type(section)]}{name}."
-                learn(value)
+                learn(value, f"{prefix}{name}.")
 
     def load(path):
         state["loaded"] = False
         loaded = plain_load(path)
-        learn(loaded)
+        learn(loaded, "")
         state["loaded"] = True
         return loaded
 
     def getattribute(self, name):
         value = object.__getattribute__(self, name)
-        if state["loaded"] and name in type(self).model_fields and not isinstance(value, Section):
-            reads.add(section_of[type(self)] + name)
+        field = state["loaded"] and id(self) in known and name in type(self).model_fields
+        if field and not isinstance(value, Section):
+            reads.add(known[id(self)][1] + name)
         return value
 
     def read_all(section, names):
@@ -55,14 +57,24 @@ def note_reads(file):
         read_all(self, type(self).model_fields)
         return plain_iter(self)
 
-    params.load = load
+    def model_copy(self, **arguments):
+        copy = plain_copy(self, **arguments)
+        if id(self) in known:
+            learn(copy, known[id(self)][1])
+        return copy
+
+    params.load, Section.model_copy = load, model_copy
     Section.model_dump, Section.__iter__ = model_dump, iterate
     Section.__getattribute__ = getattribute
 
     def note():
         loaded = {getattr(module, "__file__", None) for module in sys.modules.values()} - {None}
-        root, files = Path.cwd().resolve(), [Path(each).resolve() for each in loaded]
-        inside = [each for each in files if each.is_relative_to(root)]
+        # by now Python has forgotten the file of the script; torch names some that do not exist
+        root, files = (
+            Path.cwd().resolve(),
+            [Path(each).resolve() for each in {*loaded, sys.argv[0]}],
+        )
+        inside = [each for each in files if each.is_relative_to(root) and each.is_file()]
         code = sorted(each.relative_to(root).as_posix() for each in inside)
         file.write_text(json.dumps({"params": sorted(reads), "code": code}))
 
