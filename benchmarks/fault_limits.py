@@ -49,11 +49,11 @@ def made_somehow(folder: Path, grow: Callable[[], None]) -> Project:
 
 def small_files(reference: Reference, folder: Path, *, quick: bool) -> Iterator[Tried]:
     """Run the pipeline where files may have some KiB only, and more each time that it failed."""
-    project = Project.made(folder, TINY)
+    project = Project.made(folder, TINY, last="train_reid@ori")
     blocks = 128
 
     def run() -> Done:
-        return project.start("dvc", "repro", blocks=blocks).wait()
+        return project.start("dvc", "repro", project.last, blocks=blocks).wait()
 
     def grow() -> None:
         nonlocal blocks
