@@ -13,7 +13,7 @@ from fault_project import TINY, Done, Project, mounted
 from fault_verdicts import Reference, Tried, settle
 from pipeline import edit
 
-START_KIB, STEP_KIB = 2400, 1600
+START_KIB, STEP_KIB = 6400, 1600
 """Size of a small disk at first, and how much it grows each time that it was full."""
 ROUNDS = 60
 
