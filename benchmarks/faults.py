@@ -77,7 +77,7 @@ def tried(
         yield from two_at_once(reference, rng)
         yield from read_only(reference)
         yield from read_only_set(reference)
-        yield from full_disk(reference, folder / "disk", quick=quick)
+        yield from full_disk(reference, folder / "disk/project", quick=quick)
         yield from small_files(reference, folder / "files/project", quick=quick)
 
 
