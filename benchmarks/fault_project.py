@@ -113,7 +113,7 @@ class Project:
         cls, folder: Path, params: Mapping[str, Mapping[str, object]], last: str = ""
     ) -> Project:
         """A clone of the checked out code with these params, in which nothing has run."""
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         tracked = subprocess.run(
             ["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
         ).stdout.split("\0")

@@ -27,6 +27,7 @@ from fault_project import POLL_S, STARTS, TINY, Project
 from fault_verdicts import Reference, Tried, metrics_of
 
 PARTS = ["kills", "damage", "limits"]
+LONGEST = {"train_reconstructor", "generate_pyramid"}
 MOUNTED = ("full disk", "read-only data", "read-only data.root")
 
 
@@ -50,14 +51,14 @@ def undisturbed(folder: Path) -> Reference:
 
 
 def plan(stages: Iterable[str], *, quick: bool) -> dict[str, list[str]]:
-    """What is done to each stage: two kills in turn of three kinds, a third to those that train.
+    """What is done to each stage: two kills in turn of three kinds, a third to the longest.
 
     Every third stage is stopped with Ctrl-C, too.
     """
     kinds = itertools.cycle((ALL, STAGE, DVC))
     disturbed = {}
     for number, stage in enumerate(itertools.islice(stages, 3 if quick else None)):
-        kills_of = 3 if stage.startswith("train_") else 2
+        kills_of = 3 if stage in LONGEST else 2
         disturbed[stage] = [next(kinds) for _ in range(kills_of)] + [STOP] * (number % 3 == 0)
     return disturbed
 
@@ -76,7 +77,7 @@ def tried(
         yield from two_at_once(reference, rng)
         yield from read_only(reference)
         yield from read_only_set(reference)
-        yield from full_disk(reference, folder / "disk", quick=quick)
+        yield from full_disk(reference, folder / "disk/project", quick=quick)
         yield from small_files(reference, folder / "files/project", quick=quick)
 
 

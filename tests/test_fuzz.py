@@ -49,6 +49,7 @@ def test_the_hostile_pickles_would_run(tmp_path):
     assert (tmp_path / "canary").is_dir()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 def test_no_pickle_runs(tmp_path):
     for number in range(40):
         path = tmp_path / "w.pth"
