@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pyramid_reid import evaluation, queries
+from pyramid_reid import queries
 from pyramid_reid.errors import UserError
+from pyramid_reid.evaluation import Judging, Split, common_splits, evaluate_splits, report
 from pyramid_reid.params import BRANCHES, Params
 from pyramid_reid.protocols import PROTOCOLS
 from pyramid_reid.tables import write_csv, write_json
@@ -71,7 +72,7 @@ def collect(
         output: what the run printed.
 
     Raises:
-        UserError: a file is missing, or it was a run of other splits.
+        UserError: it was a run of other splits, or the distances are damaged.
     """
     metrics = {
         name: json.loads((project / f"metrics/{name}.json").read_text(encoding="utf-8"))
@@ -83,35 +84,48 @@ def collect(
         if name in metrics["weights"]
     }
     folders = {branch: project / "data/distances" / branch for branch in BRANCHES}
-    if evaluation.common_splits(folders) != [f"split_{split}"]:
+    if common_splits(folders) != [f"split_{split}"]:
         raise UserError(f"{project / 'data/distances'} does not hold split {split} alone")
     rule = params.evaluation.rule or PROTOCOLS[params.data.name].rule
-    judging = evaluation.Judging(rule, params.evaluation.draws, params.seed)
-    figures: dict[str, dict[str, float]] = {}
-    tables: list[pd.DataFrame] = []
-    for name, each in weights.items():
-        done = evaluation.evaluate_splits(folders, each, judging)
-        report = evaluation.report(done)
-        table = queries.table(done).drop(columns="split")
-        if not tables:
-            figures |= {branch: report[branch] for branch in BRANCHES}
-            tables.append(table.drop(columns=[f"fused.{figure}" for figure in queries.FIGURES]))
-        figures[name] = report["fused"]
-        fused = table[[f"fused.{figure}" for figure in queries.FIGURES]]
-        tables.append(fused.rename(columns=lambda column: column.replace("fused", name)))  # noqa: B023
-    means = {
-        ranking: {key: value for key, value in of.items() if not key.endswith("_std")}
-        for ranking, of in figures.items()
-    }
+    judging = Judging(rule, params.evaluation.draws, params.seed)
+    figures, tables = _judged(folders, weights, judging)
     noted = {
         **about,
         "dataset": metrics["dataset"],
-        "metrics": means,
+        "metrics": figures,
         "restoration": metrics["reconstructor"],
         "seconds": seconds(output),
         "weights": weights,
     }
     return Record(split, noted, pd.concat(tables, axis=1))
+
+
+def _judged(
+    folders: Mapping[str, Path], weights: Mapping[str, Mapping[str, float]], judging: Judging
+) -> tuple[dict[str, dict[str, float]], list[pd.DataFrame]]:
+    """Figures of each branch and of the fusion with each weights; what each query reached, apart.
+
+    Returns:
+        Per ranking its figures in percent; and tables of the same queries, to stand side by side.
+    """
+    figures: dict[str, dict[str, float]] = {}
+    tables: list[pd.DataFrame] = []
+    for name, of_branches in weights.items():
+        done = evaluate_splits(folders, of_branches, judging)
+        reached = queries.table(done).drop(columns="split")
+        fused = reached[[f"fused.{figure}" for figure in queries.FIGURES]]
+        if not tables:
+            tables.append(reached.drop(columns=fused.columns))
+            figures |= {branch: _means(done, branch) for branch in folders}
+        tables.append(fused.set_axis([f"{name}.{figure}" for figure in queries.FIGURES], axis=1))
+        figures[name] = _means(done, "fused")
+    return figures, tables
+
+
+def _means(done: Sequence[Split], ranking: str) -> dict[str, float]:
+    """Figures of a ranking without their deviation over single-shot draws."""
+    figures = report(done)[ranking]
+    return {name: value for name, value in figures.items() if not name.endswith("_std")}
 
 
 def write(folder: Path, record: Record) -> None:
