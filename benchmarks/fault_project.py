@@ -94,7 +94,8 @@ class Running:
     def wait(self) -> Done:
         """Wait until it has ended."""
         code = self.process.wait(PATIENCE_S)
-        return Done(code, self.said)
+        with self._log:
+            return Done(code, self.said)
 
 
 class Project:
