@@ -29,7 +29,7 @@ class Architecture(Section):
 
     size: SwinSize | HanSize | None
     head_dim: Annotated[int, Field(ge=1)]
-    scales: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=3, max_length=3)]
+    scales: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3, max_length=3)]
 
     @classmethod
     def of(cls, restoration: Restoration) -> Architecture:
