@@ -69,9 +69,14 @@ def until_it_fits(
         done = run()
         if done.code == 0:
             break
-        lost = [stage for stage, outs in finished.items() if project.lock.get(stage, outs) != outs]
+        noted = project.lock
+        lost = [
+            stage
+            for stage, outs in finished.items()
+            if not noted.get(stage, outs).items() <= outs.items()
+        ]
         tried.append(Tried(fault, "clear" if done.clear and not lost else "wrong", done.said))
-        finished = project.lock
+        finished = noted
         grow()
         if quick and "train_reconstructor" in finished:
             yield from tried

@@ -160,8 +160,10 @@ class Project:
         except (FileNotFoundError, yaml.YAMLError):
             return {}  # nothing has run, or a full disk has cut it off
         return {
-            stage: {out["path"]: out["md5"] for out in noted["outs"]}
+            # a full disk may have cut off the last one
+            stage: {out["path"]: out["md5"] for out in noted.get("outs") or () if "md5" in out}
             for stage, noted in (content or {}).get("stages", {}).items()
+            if noted
         }
 
     def stages_running(self) -> list[psutil.Process]:
