@@ -8,11 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ("dvc.lock", "metrics", "plots")
+ELSEWHERE = {"LC_ALL": "C", "TZ": "Pacific/Chatham", "PYTHONHASHSEED": "7"}
+"""Another user's environment, which must not matter."""
 
 with tempfile.TemporaryDirectory() as folder:
     project = Path(folder) / "project"
     subprocess.run(["git", "clone", "-q", ROOT, project], check=True)
-    subprocess.run(["dvc", "repro"], cwd=project, check=True)
+    subprocess.run(["dvc", "repro"], cwd=project, check=True, env=os.environ | ELSEWHERE)
     changed = ["git", "diff", "--exit-code", "--stat", "--", *RESULTS]
     if subprocess.run(changed, cwd=project, check=False).returncode:
         environment = os.environ | {"PYTHONPATH": str(project / "src")}

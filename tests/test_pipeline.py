@@ -246,12 +246,6 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     assert "cdn.jsdelivr.net/npm/vega@" not in html  # it opens without a network
 
 
-def test_a_second_clone_gives_the_same_lock(project, tmp_path):
-    other = set_up(tmp_path / "another folder")
-    call(other, "dvc", "repro", LC_ALL="C", TZ="Pacific/Chatham", PYTHONHASHSEED="7")
-    assert (other / "dvc.lock").read_text() == (project / "dvc.lock").read_text()
-
-
 def outs_of(project, stage):
     """Hashes of a stage's outputs in dvc.lock."""
     lock = yaml.safe_load((project / "dvc.lock").read_text())

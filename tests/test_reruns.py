@@ -13,7 +13,8 @@ EVERYTHING = {"download", "simulate"} | AFTER_CROPS | JUDGED
 EXPECTED = {
     "fusion.w_ori": ({"fuse"}, set()),
     "evaluation.resamples": ({"fuse"}, set()),
-    "evaluation.rule": (JUDGED, set()),
+    # the data card tells what the mean colour reaches by that rule
+    "evaluation.rule": ({"simulate"} | JUDGED, AFTER_CROPS),
     "sweep.step": ({"sweep_weights"}, set()),
     "reid.lr": ({"train_reid"}, {"distances"} | JUDGED),
     "generation.batch_pixels": ({"generate_pyramid"}, {"train_reid", "distances"} | JUDGED),
