@@ -40,7 +40,8 @@ def decode(content: bytes) -> Pixels:
         raise ValueError("is too large for a crop of a person") from error
     except ValueError:
         raise  # with a reason of our own, or Pillow's
-    except (*DAMAGED, Warning) as error:
+    # Pillow asserts what a damaged PNG may lack
+    except (*DAMAGED, AssertionError, Warning) as error:
         raise ValueError(f"cannot be decoded ({reason(error)})") from error
     raise ValueError(f"is {size} pixels, too large for a crop of a person")
 
