@@ -20,7 +20,8 @@ def step(model, images):
 
 @pytest.mark.parametrize("name", ["osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25"])
 def test_a_network_computes_what_torchreids_does(name):
-    images = torch.rand(3, 3, 32, 16, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(8, 3, 64, 32, dtype=torch.float64, generator=generator)
     theirs = osnet.build(name, 5, seed=1).double().train()
     ours = copy.deepcopy(theirs)
     merge_gates(ours, CPU)
@@ -28,8 +29,10 @@ def test_a_network_computes_what_torchreids_does(name):
     wanted, got = step(theirs, images), step(ours, images)
     assert torch.allclose(got[0], wanted[0], rtol=1e-9)
     assert got[1].keys() == wanted[1].keys()
+    largest = max(gradient.norm() for gradient in wanted[1].values())
     for key, gradient in wanted[1].items():
-        assert torch.allclose(got[1][key], gradient, rtol=1e-6, atol=1e-9), key
+        # what batch normalisation takes out has no gradient but what rounding leaves of larger ones
+        assert (got[1][key] - gradient).norm() <= 1e-7 * gradient.norm() + 1e-12 * largest, key
     for (key, value), other in zip(
         theirs.state_dict().items(), ours.state_dict().values(), strict=True
     ):

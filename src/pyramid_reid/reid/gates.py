@@ -1,8 +1,8 @@
 """The sum of OSNet's gated streams, in fewer passes over memory than torchreid takes.
 
-On a CPU an OSNet is trained as fast as its activations come from memory. A fifth of that time goes
-into multiplying four streams by their gates and adding them up, and back again: every step of it
-is a pass over images of its own. Here one pass takes each stream, one its gradient.
+On a CPU an OSNet is trained as fast as its activations come from memory, and where four streams
+are multiplied by their gates and added up, and back again, every step is a pass over all of them.
+Here one pass takes each stream, one its gradient.
 """
 
 from __future__ import annotations

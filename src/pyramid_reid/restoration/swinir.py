@@ -23,8 +23,8 @@ class WindowAttention(swin_transformer.WindowAttention):
     """(S)W-MSA: softmax(Q K^T / sqrt(d) + B) V in each window; in inference on a CPU head by head.
 
     The weights of one head stay in a core's cache from the first product to the last, and none of
-    the products is as narrow as a head: half the time of torch's fused attention. With gradients,
-    or on a GPU, timm's way is faster.
+    the products is as narrow as a head. With gradients, which keep every head's weights anyway, and
+    on a GPU, which has kernels for it, attention is timm's.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
