@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 from fault_project import PATIENCE_S, TINY, Done, Project, Running
-from fault_verdicts import Reference, Tried
+from fault_verdicts import Reference, Tried, Verdict, follow
 
 ALL, STAGE, DVC, STOP = (
     "SIGKILL of DVC and stage",
@@ -40,28 +40,37 @@ def kills(
     """
     project = Project.made(folder, TINY)
     for stage, faults in plan.items():
-        said, bad = [], set[str]()
-        for fault in faults:
+        said, ends = [], dict[int, Verdict]()
+        for number, fault in enumerate(faults):
             done = disturb(project, stage, fault, rng, reference.seconds[stage])
             said.append(done.said)
             if fault != ALL and "Traceback" in done.said:
-                bad.add(fault)
+                ends[number] = "wrong"
             if fault == DVC:
                 other = project.repro(stage)  # while the stage may still run, without its DVC
                 said.append(other.said)
                 if not (other.code == 0 or other.clear):
-                    bad.add(fault)
+                    ends[number] = "wrong"
                 psutil.wait_procs(project.stages_running(), timeout=PATIENCE_S)
+            if refused := refusal(project):
+                said.append(refused)
+                ends.setdefault(number, "clear")
         last = project.repro(stage)
         right = last.code == 0 and project.lock.get(stage) == reference.lock[stage]
-        for fault in faults:
-            verdict = "right" if right and fault not in bad else "wrong"
+        for number, fault in enumerate(faults):
+            verdict = ends.get(number, "right") if right else "wrong"
             yield Tried(fault, verdict, "\n".join([*said, last.said]))
     if quick:
         return
     final = project.repro()
     if final.code or not reference.equals(project):
         yield Tried(ALL, "wrong", final.said)
+
+
+def refusal(project: Project) -> str:
+    """What DVC says of a dvc.lock that a kill has cut off, its advice followed; "" if it reads it."""
+    status = project.run("dvc", "status")
+    return status.said if status.code and follow(status.said, project.folder) else ""
 
 
 def disturb(project: Project, stage: str, fault: str, rng: random.Random, seconds: float) -> Done:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fault_project import TINY, Done, Project, mounted
-from fault_verdicts import Reference, Tried, settle
+from fault_verdicts import Reference, Tried, follow, settle
 from pipeline import edit
 
 START_KIB, STEP_KIB = 6400, 1600
@@ -77,6 +77,7 @@ def until_it_fits(
         ]
         tried.append(Tried(fault, "clear" if done.clear and not lost else "wrong", done.said))
         finished = noted
+        follow(done.said, project.folder)
         grow()
         if quick and "train_reconstructor" in finished:
             yield from tried

@@ -12,6 +12,8 @@ from fault_project import Done, Project
 
 Verdict = Literal["right", "clear", "wrong"]
 REMEDY = re.compile(r"is not used: remove (.+?), then run `dvc repro` again")
+CUT_OFF = re.compile(r"'\./(dvc\.lock)' (?:is invalid|validation failed)")
+"""What DVC says of its own file when it was killed while it wrote it, which it does in place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,14 @@ def settle(fault: str, project: Project, reference: Reference, first: Done) -> T
     return Tried(fault, "clear" if right else "wrong", first.said + again.said)
 
 
-def follow(said: str, folder: Path) -> None:
-    """Remove what a message advises to remove."""
-    for paths in REMEDY.findall(said):
+def follow(said: str, folder: Path) -> bool:
+    """Remove what a message, or docs/robustness.md on DVC's, advises to remove; was there any?"""
+    advised = [*REMEDY.findall(said), *CUT_OFF.findall(said)]
+    for paths in advised:
         for path in (folder / each for each in paths.split(" and ")):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.chmod(0o644)
                 path.unlink()
+    return bool(advised)

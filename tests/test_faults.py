@@ -56,6 +56,17 @@ def test_a_damaged_file_of_the_cache_is_named_too(project, reference):
     assert settle("cache", project, reference, done).verdict == "clear"
 
 
+@pytest.mark.parametrize("left", [0.0, 0.3, 0.9])
+def test_a_lock_that_a_kill_has_cut_off_costs_nothing(project, reference, left):
+    lock = project.folder / "dvc.lock"
+    written = lock.read_text(encoding="utf-8")
+    lock.write_text(written[: int(left * len(written))].rstrip("0123456789"), encoding="utf-8")
+    done = project.repro()
+    assert "'./dvc.lock' " in done.said
+    assert settle("lock", project, reference, done).verdict == "clear"
+    assert lock.read_text(encoding="utf-8") == written
+
+
 def test_a_clock_that_jumps_reruns_nothing(project, reference):
     for path in (project.folder / "data").rglob("*"):
         os.utime(path, (LATER_S, LATER_S))

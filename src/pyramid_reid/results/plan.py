@@ -8,13 +8,15 @@ from pyramid_reid.results.comparison import Row
 from pyramid_reid.results.records import CHOSEN_WEIGHTS, FIXED_WEIGHTS
 
 SHARED: dict[str, object] = {
+    "threads": 1,
     "reid.validation_identities": 5,
     "reid.batch_size": 32,
     "reid.epochs": 30,
     "restoration.iterations": 300,
     "restoration.han_light": "{groups:2,blocks:3,dim:32}",
 }
-"""Params of all rows, beside the committed ones: a budget for two CPU cores, from scratch."""
+"""Params of all rows, beside the committed ones: a budget for one CPU core, from scratch,
+so that a machine runs as many experiments at once as it has cores."""
 
 FOLDERS = {"caviar4reid": "CAVIAR4REID", "prid2011": "prid_2011/single_shot"}
 """Where a set lies below $PYRAMID_REID_DATA."""
