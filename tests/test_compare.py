@@ -112,6 +112,19 @@ def test_a_stage_that_only_one_run_has_is_named(project, tmp_path):
     assert said.startswith("after is the first stage that differs: only HEAD has it\n")
 
 
+def test_what_ci_runs_again_passes_or_names_the_stage(project, tmp_path):
+    clone = tmp_path / "clone"
+    call(tmp_path, "git", "clone", "-q", str(project), str(clone))
+    shutil.copytree(ROOT / ".ci", clone / ".ci")
+    verify = (sys.executable, ".ci/verify.py")
+    assert "a clone of HEAD gives the committed bytes" in call(clone, *verify)
+    (clone / "hidden.txt").write_text("4\n")
+    call(clone, "git", "commit", "-qam", "changed behind DVC's back")
+    said = call(clone, *verify, code=1)
+    assert "a clone of HEAD gives other bytes than are committed" in said
+    assert "middle is the first stage whose outs differ, of 2 that do:" in said
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
