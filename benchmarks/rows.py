@@ -5,8 +5,7 @@
     python docs/show_results.py tables caviar4reid          # what was recorded in docs/results
 
 `run` goes through the splits one by one and runs every experiment on each, so that it can be
-stopped after any of them; what is recorded already is not run again. DVC's run cache gives the
-networks of `ori`, which all experiments share, to the later ones. It changes params.yaml and the
+stopped after any of them; what is recorded already is not run again. It changes params.yaml and the
 results in the workspace, so run it in a clone of its own; --records names the folder to write to.
 """
 
