@@ -19,6 +19,7 @@ import yaml
 from pipeline import ROOT, edit
 
 TINY = {
+    "threads": 1,
     "data": {"identities": 6, "images_per_camera": 2, "splits": 2},
     "restoration": {
         "swinir_light": {"depths": [1], "dim": 8, "num_heads": 2},
@@ -37,7 +38,7 @@ TINY = {
         "checkpoint_every": 1,
     },
 }
-"""Params: a second or more of work in each stage, checkpoints some hundredths apart."""
+"""Params: a second or more of work in each stage, checkpoints some hundredths apart, on one core."""
 STARTS = re.compile(r"^Running stage '(.+)':$", re.MULTILINE)
 POLL_S = 0.01
 PATIENCE_S = 900
@@ -110,9 +111,7 @@ class Project:
         self.folder, self.last = folder, last
 
     @classmethod
-    def made(
-        cls, folder: Path, params: Mapping[str, Mapping[str, object]], last: str = ""
-    ) -> Project:
+    def made(cls, folder: Path, params: Mapping[str, object], last: str = "") -> Project:
         """A clone of the checked out code with these params, in which nothing has run."""
         folder.mkdir(parents=True, exist_ok=True)
         tracked = subprocess.run(
@@ -123,7 +122,7 @@ class Project:
             if not name.startswith(results):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
-        edit(folder / "params.yaml", {name: dict(keys) for name, keys in params.items()})
+        edit(folder / "params.yaml", params)
         for command in (
             ("git", "init", "-q"),
             ("git", "add", "-A"),

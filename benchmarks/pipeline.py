@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -74,11 +74,11 @@ def commit(project: Path) -> None:
     )
 
 
-def edit(path: Path, changes: dict[str, dict[str, object]]) -> None:
-    """Change keys of a YAML file, section by section."""
+def edit(path: Path, changes: Mapping[str, object]) -> None:
+    """Change keys of a YAML file, and those of its sections."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for section, values in changes.items():
-        content[section] |= values
+    for name, value in changes.items():
+        content[name] = content[name] | value if isinstance(value, dict) else value
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
