@@ -38,7 +38,7 @@ TINY = {
         "checkpoint_every": 1,
     },
 }
-"""Params: a second or more of work in each stage, checkpoints some hundredths apart, on one core."""
+"""Params: some seconds of work in each stage, checkpoints some hundredths apart, on one core."""
 STARTS = re.compile(r"^Running stage '(.+)':$", re.MULTILINE)
 POLL_S = 0.01
 PATIENCE_S = 900

@@ -46,10 +46,11 @@ def tables(data: str, folder: Path) -> None:
     """Print the tables of a set."""
     found = recorded(data, folder)
     card = found["seeds"][0].about["dataset"]
-    splits = ", ".join(str(record.split) for record in found["seeds"])
+    numbers = ", ".join(str(record.split) for record in found["seeds"])
+    splits = f"{'split' if len(found['seeds']) == 1 else 'splits'} {numbers}"
     used = {each.about["hardware"] for of in found.values() for each in of}
     asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
-    print(f"{data}: split(s) {splits}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
+    print(f"{data}: {splits}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
     published = [
         {"row": f"published: {name}", **dict(zip(RANKS, map(_cell, ranks), strict=True))}
         for name, ranks in plan.PUBLISHED[data].items()

@@ -103,7 +103,8 @@ def _side_by_side(sets: Mapping[str, Records], xlabel: str) -> tuple[Figure, NDA
     grid: NDArray[Any] = figure.subplots(1, len(sets), squeeze=False)[0]
     for axes, (name, records) in zip(grid, sets.items(), strict=True):
         splits = len(next(iter(records.values())))
-        axes.set_title(f"{name}, {splits} split(s)", loc="left", fontsize="medium")
+        counted = "1 split" if splits == 1 else f"{splits} splits"
+        axes.set_title(f"{name}, {counted}", loc="left", fontsize="medium")
         axes.set_xlabel(xlabel)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
