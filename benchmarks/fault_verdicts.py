@@ -12,8 +12,11 @@ from fault_project import Done, Project
 
 Verdict = Literal["right", "clear", "wrong"]
 REMEDY = re.compile(r"is not used: remove (.+?), then run `dvc repro` again")
-CUT_OFF = re.compile(r"'\./(dvc\.lock)' (?:is invalid|validation failed)")
-"""What DVC says of its own file when it was killed while it wrote it, which it does in place."""
+CUT_OFF = re.compile(
+    r"'(?:\./)?(dvc\.lock|\.dvc/tmp/rwlock)'"
+    r"(?: is invalid| validation failed|\. JSON structure is corrupted)"
+)
+"""What DVC says of files of its own that a kill or a full disk has cut off: it writes in place."""
 
 
 @dataclass(frozen=True, slots=True)
