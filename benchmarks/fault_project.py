@@ -160,7 +160,7 @@ class Project:
             return {}  # nothing has run, or a full disk has cut it off
         return {
             # a full disk may have cut off the last one
-            stage: {out["path"]: out["md5"] for out in noted.get("outs") or () if "md5" in out}
+            stage: {out["path"]: out["md5"] for out in noted.get("outs") or () if out.get("md5")}
             for stage, noted in (content or {}).get("stages", {}).items()
             if noted
         }
