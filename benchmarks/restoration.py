@@ -51,7 +51,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from pyramid_reid.crops import Pixels  # noqa: E402
 from pyramid_reid.restoration import swinir  # noqa: E402
 from pyramid_reid.restoration.extractors import PUBLISHED, Size  # noqa: E402
-from pyramid_reid.restoration.inference import plan, restore_batch  # noqa: E402
+from pyramid_reid.restoration.inference import plan, restore_batches  # noqa: E402
 from pyramid_reid.restoration.pairs import PatchSampler, make_pair, to_pixels, to_tensor  # noqa: E402
 from pyramid_reid.restoration.pyramid import Architecture, Reconstructor, build  # noqa: E402
 from pyramid_reid.restoration.training import EMA_DECAY, backward, running_mean  # noqa: E402
@@ -133,8 +133,9 @@ def one_at_a_time(model: Reconstructor, images: Sequence[Pixels]) -> None:
 def in_batches(model: Reconstructor, images: Sequence[Pixels]) -> None:
     """Restore as `generate_pyramid` does."""
     sizes = [(image.shape[0], image.shape[1]) for image in images]
-    for batch in plan(sizes, PARAMS.generation.batch_pixels):
-        restore_batch(model, [images[number] for number in batch])
+    batches = dict(enumerate(plan(sizes, PARAMS.generation.batch_pixels)))
+    for _ in restore_batches(model, batches, images.__getitem__, PARAMS.threads):
+        pass
 
 
 def beside(repeats: int, work: Callable[[], object], theirs: OtherProcess) -> tuple[float, float]:

@@ -24,11 +24,12 @@ STATES = Path("data/checkpoints/pyramid")
 PEOPLE_SHOWN = 3
 
 
-def restore_split(split: str, out: Path, batch_pixels: int, device: torch.device) -> None:
+def restore_split(split: str, out: Path, params: Params, device: torch.device) -> None:
     """Write the crop stores of one split to `out`, as far as they are not there and whole."""
     model = pyramid.load(MODELS / split / "model.safetensors").to(device)
     store = crops.CropStore(crops_of("ori") / split)
-    generate(model, store, [out / branch for branch in BRANCHES[1:]], batch_pixels, split)
+    folders = [out / branch for branch in BRANCHES[1:]]
+    generate(model, store, folders, params.generation.batch_pixels, params.threads, split)
 
 
 def contact_sheet(split: str, scales: tuple[int, ...]) -> None:
@@ -49,12 +50,12 @@ def contact_sheet(split: str, scales: tuple[int, ...]) -> None:
 def main(params: Params) -> str:
     """Write a crop store per branch and split, and the contact sheet."""
     device = join(start_torch(params.device, params.threads))
-    settings = params.model_dump(include={"threads", "device", "generation"})
+    settings = params.model_dump(include={"device", "generation"})
     finished = {}
     for split in crops.splits(crops_of("ori")):
         key = digest(settings, crops_of("ori") / split, MODELS / split)
         finished[split] = STATES / split / key
-        restore_split(split, finished[split], params.generation.batch_pixels, device)
+        restore_split(split, finished[split], params, device)
     if not is_main():
         return ""
     for split, folder in finished.items():

@@ -1,9 +1,9 @@
 """The pyramid's crop stores, written at places that are known in advance.
 
 A restored crop's size is its own size times the scale, so every pixel has its place before anything
-is restored: batches are written in any order, by any number of processes, and nothing but a batch
-is in memory. What is finished is noted down every few seconds with its hash, and a killed run goes
-on there: what is noted and still whole is not restored again.
+is restored: batches are written in any order, by any number of processes, and nothing but the
+batches under way is in memory. What is finished is noted down every few seconds with its hash, and
+a killed run goes on there: what is noted and still whole is not restored again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +25,7 @@ import pandas as pd
 from pyramid_reid.crops import COLUMNS, CropStore, Pixels
 from pyramid_reid.distributed import from_main, wait
 from pyramid_reid.progress import progress
-from pyramid_reid.restoration.inference import plan, restore_batch
+from pyramid_reid.restoration.inference import plan, restore_batches
 from pyramid_reid.restoration.pyramid import Reconstructor
 from pyramid_reid.runtime import is_main, rank, world_size
 
@@ -99,18 +99,25 @@ Batches = Sequence[Sequence[int]]
 
 
 def generate(
-    model: Reconstructor, store: CropStore, folders: Sequence[Path], batch_pixels: int, what: str
+    model: Reconstructor,
+    store: CropStore,
+    folders: Sequence[Path],
+    batch_pixels: int,
+    threads: int,
+    what: str,
 ) -> None:
     """Restore all crops of a store; goes on after the batches that are finished.
 
-    With several processes each restores its share; all return when everything is written.
+    With several processes each restores its share; all return when everything is written. The bytes
+    depend neither on the number of processes nor on that of threads.
 
     Args:
         model: in evaluation mode, on its device.
         store: crops at their own size, in the order that the results have, too.
         folders: of the crop store of each scale; siblings, beside which notes are kept. Once more
             with the same, this only mends what was damaged since.
-        batch_pixels: low-resolution pixels restored at once.
+        batch_pixels: low-resolution pixels of a batch.
+        threads: of this process; on the CPU, batches that are restored at once.
         what: of the progress bar.
     """
     scales, notes = model.architecture.scales, folders[0].parent
@@ -133,24 +140,27 @@ def generate(
     ):
         for output in outputs:
             stack.enter_context(output)
+        shared = {number: batches[number] for number in own}
+        restored = stack.enter_context(
+            closing(restore_batches(model, shared, store.__getitem__, threads))
+        )
         written: list[str] = []
-        noted = time.monotonic()
-        for number in own:
-            rows = batches[number]
-            restored = restore_batch(model, [store[row] for row in rows])
+        left, noted = len(own), time.monotonic()
+        for number, crops in restored:
             sha = hashlib.sha256()
-            for row, images in zip(rows, restored, strict=True):
+            for row, images in zip(shared[number], crops, strict=True):
                 for output, image in zip(outputs, images, strict=True):
                     output.write(row, image)
                     sha.update(np.ascontiguousarray(image).data)
             written.append(f"{number} {sha.hexdigest()}\n")
-            if number == own[-1] or time.monotonic() - noted >= NOTE_EVERY_S:
+            left -= 1
+            if not left or time.monotonic() - noted >= NOTE_EVERY_S:
                 for output in outputs:
                     output.flush()
                 note.write("".join(written))
                 note.flush()
                 written, noted = [], time.monotonic()
-            bar.update(len(rows))
+            bar.update(len(crops))
     wait()
     if is_main():
         for output in outputs:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -58,6 +62,62 @@ def restore(
         images = restore_batch(model, [crops[number] for number in batch])
         restored.update(zip(batch, images, strict=True))
     return [restored[number] for number in range(len(crops))]
+
+
+def restore_batches(
+    model: Reconstructor,
+    batches: Mapping[int, Sequence[int]],
+    crop: Callable[[int], Pixels],
+    threads: int,
+) -> Generator[tuple[int, list[list[Pixels]]], None, None]:
+    """Restore the batches of a plan, on the CPU as many at once as there are threads.
+
+    There each batch has one torch thread: several that share its small products wait for each
+    other much of the time. So the bytes do not depend on the number of threads. A GPU takes one
+    batch after the other.
+
+    To be closed (`contextlib.closing`) where it may be left early: what is under way then ends with
+    the layer that it is in.
+
+    Args:
+        model: in evaluation mode.
+        batches: by their numbers, the numbers of the crops of each.
+        crop: gives the crop of a number, (H, W, 3) uint8; called in several threads.
+        threads: as many batches are in memory at once, and the results of as many more.
+
+    Yields:
+        The number of a batch, and its crops as `restore_batch` gives them; as soon as it is
+        finished, so in any order. What its thread raises is raised here.
+    """
+
+    def one(number: int) -> tuple[int, list[list[Pixels]]]:
+        return number, restore_batch(model, [crop(row) for row in batches[number]])
+
+    if model.mean.device.type != "cpu":
+        yield from map(one, batches)
+        return
+    stop = threading.Event()
+
+    def end_if_stopped(*_: object) -> None:
+        if stop.is_set():
+            raise InterruptedError
+
+    waiting = iter(batches)
+    with ExitStack() as stack:
+        # what a thread sets for itself, torch also sets for threads that are started later
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        for module in model.modules():
+            stack.enter_context(module.register_forward_pre_hook(end_if_stopped))
+        pool = stack.enter_context(
+            ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        )
+        stack.callback(stop.set)  # before the pool is left, which waits for its threads
+        under_way = {pool.submit(one, number) for number in islice(waiting, threads)}
+        while under_way:
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            results = [each.result() for each in done]
+            under_way |= {pool.submit(one, number) for number in islice(waiting, len(done))}
+            yield from results
 
 
 @torch.inference_mode()
