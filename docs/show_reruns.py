@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 
 ROOT = Path(__file__).resolve().parent.parent
 READ = (
@@ -109,7 +109,8 @@ def rerun(project: Path, change: Change) -> tuple[set[str], set[str]]:
     before = path.read_text(encoding="utf-8")
     path.write_text(change.edit(before), encoding="utf-8")
     try:
-        with contextlib.chdir(project), Repo() as repo:
+        # under one lock DVC reads its files once for both
+        with contextlib.chdir(project), Repo() as repo, lock_repo(repo):
             changed, graph = set(repo.status()), repo.index.graph
             reads_from = {
                 stage.addressing: {other.addressing for other in graph.successors(stage)}

@@ -1,6 +1,8 @@
 """What tests share: a small params tree, small crops, and the environment torch is pinned to."""
 
+import contextlib
 import os
+import runpy
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -80,6 +82,18 @@ def real_data():
     if not folder:
         pytest.skip("PYRAMID_REID_DATA does not name a folder with real data sets")
     return Path(folder)
+
+
+def run_stage(project, name, *arguments):
+    """What the `main` of a stage returns in the folder of a project, in this process.
+
+    A process of its own would spend seconds on loading torch, which this one has loaded; but this
+    one, which runs other code, too, does not go on from a checkpoint of that one.
+    """
+    with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"stages/{name}.py", *arguments])
+        stage = runpy.run_path(str(ROOT / "stages" / f"{name}.py"))
+        return stage["main"](params_module.load(Path("params.yaml")))
 
 
 def labels(store, row):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, run_stage
 from safetensors.numpy import load_file
 
 from pyramid_reid import runs
@@ -116,6 +117,30 @@ def lock(project):
 def copy(project, tmp_path):
     """A copy of the finished pipeline, to change and to break."""
     return shutil.copytree(project, tmp_path / "copy")
+
+
+def edit(project, **values):
+    """Replace values of params.yaml by the names of their params, which must be there once."""
+    path = project / "params.yaml"
+    text = path.read_text()
+    for name, value in values.items():
+        text, count = re.subn(rf"^( *{name}:) .*$", rf"\1 {value}", text, flags=re.MULTILINE)
+        assert count == 1, name
+    path.write_text(text)
+
+
+def content(project, *folders):
+    """Bytes of all files in these folders."""
+    paths = [path for folder in folders for path in (project / folder).rglob("*")]
+    return {
+        path.relative_to(project).as_posix(): path.read_bytes() for path in paths if path.is_file()
+    }
+
+
+def remove(project, *folders):
+    """Remove outs, as DVC does before it runs their stage again."""
+    for folder in folders:
+        shutil.rmtree(project / folder)
 
 
 def ran(output):
@@ -246,22 +271,17 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     assert "cdn.jsdelivr.net/npm/vega@" not in html  # it opens without a network
 
 
-def outs_of(project, stage):
-    """Hashes of a stage's outputs in dvc.lock."""
-    lock = yaml.safe_load((project / "dvc.lock").read_text())
-    return {out["path"]: out["md5"] for out in lock["stages"][stage]["outs"]}
-
-
 def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
-    before = outs_of(copy, "train_reid@h1")
-    path = copy / "params.yaml"
-    path.write_text(path.read_text().replace("epochs: 3", "epochs: 8"))
+    outs = ("data/models/reid/h1", "plots/train_reid/h1")
+    before = content(copy, *outs)
+    remove(copy, "data/checkpoints")
+    edit(copy, epochs=8)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def states():
         return sorted((copy / "data/checkpoints/reid/h1").rglob("state.pt"))
 
-    command = ["dvc", "repro", "-s", "--no-commit", "train_reid@h1"]
+    command = ["dvc", "repro", "-s", "train_reid@h1"]
     started = subprocess.Popen(
         command,
         cwd=copy,
@@ -273,26 +293,31 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
     deadline = time.monotonic() + 60
     while len(states()) < 2 and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert started.poll() is None
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
-    assert len(states()) == 2  # split 0 is finished, split 1 was under way
+    finished, under_way = states()  # of split 0 and of split 1
+    written = finished.stat().st_mtime_ns
     call(copy, *command)
-    resumed = outs_of(copy, "train_reid@h1")
-    # as if the machine had gone down before DVC had noted the outputs: nothing is trained again
-    assert len(states()) == 2
-    again = call(copy, *command[:3], "--force", *command[3:])
-    assert "; after 8 epochs" in again
-    assert outs_of(copy, "train_reid@h1") == resumed
-    shutil.rmtree(copy / "data/checkpoints")
-    call(copy, *command[:3], "--force", *command[3:])
-    assert outs_of(copy, "train_reid@h1") == resumed
+    assert states() == [finished, under_way]
+    assert finished.stat().st_mtime_ns == written  # it went on
+    resumed = content(copy, *outs)
+    assert set(resumed) == set(before)
     assert resumed != before
+    # as if the machine had gone down before DVC had noted the outputs: nothing is trained again
+    written = [path.stat().st_mtime_ns for path in states()]
+    again = call(copy, *command, "--force")
+    assert "; after 8 epochs" in again
+    assert [path.stat().st_mtime_ns for path in states()] == written
+    assert content(copy, *outs) == resumed
+    remove(copy, *outs, "data/checkpoints")
+    run_stage(copy, "train_reid", "h1")
+    assert content(copy, *outs) == resumed
 
 
 def test_the_launcher_runs_a_stage_on_two_processes(copy):
-    path = copy / "params.yaml"
     launcher = "torchrun --standalone --nproc_per_node 2"
-    path.write_text(path.read_text().replace("launcher: python", f"launcher: {launcher}"))
+    edit(copy, launcher=launcher, threads=1)
     before = (copy / "plots/train_reid/ori/curve.csv").read_text()
     output = call(copy, "dvc", "repro", "-s", "train_reid@ori")
     assert f"> {launcher} stages/train_reid.py ori" in output
@@ -312,29 +337,31 @@ def test_a_killed_restoration_training_goes_on_to_the_same_bytes(copy):
     text = path.read_text().replace("iterations: 3", "iterations: 30")
     path.write_text(text.replace("checkpoint_every: 100", "checkpoint_every: 3"))
     stage = (sys.executable, "stages/train_reconstructor.py")
-    states = copy / "data/checkpoints/reconstructor"
+    outs = ("data/models/reconstructor", "plots/reconstructor")
+    remove(copy, "data/checkpoints")
+
+    def states():
+        return sorted((copy / "data/checkpoints/reconstructor").rglob("state.pt"))
+
     started = subprocess.Popen(
         stage, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 60
-    while len(list(states.rglob("state.pt"))) < 2 and time.monotonic() < deadline:
+    while len(states()) < 2 and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert started.poll() is None
     started.kill()
     started.wait()
-    assert len(list(states.rglob("state.pt"))) == 2  # split 0 is finished, split 1 was under way
-
-    def made():
-        folders = (copy / "data/models/reconstructor", copy / "plots/reconstructor")
-        paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-        return {path: path.read_bytes() for path in paths}
-
-    before = made()
+    finished, under_way = states()  # of split 0 and of split 1
+    written, before = finished.stat().st_mtime_ns, content(copy, *outs)
     call(copy, *stage)
-    resumed = made()
+    assert states() == [finished, under_way]
+    assert finished.stat().st_mtime_ns == written  # it went on
+    resumed = content(copy, *outs)
     assert resumed != before
-    shutil.rmtree(states)
-    call(copy, *stage)
-    assert made() == resumed
+    remove(copy, "data/checkpoints")
+    run_stage(copy, "train_reconstructor")
+    assert content(copy, *outs) == resumed
 
 
 @pytest.mark.parametrize("extractor", ["han_light", "bicubic", "identity"])
@@ -346,23 +373,20 @@ def test_another_extractor_is_one_param_away_on_one_process_or_two(copy, extract
         # three iterations teach nothing, but spoil nothing either; bicubic is the baseline itself
         allowed = 0.5 if extractor == "han_light" else 0
         assert abs(figures["psnr"] - figures["psnr_bicubic"]) <= allowed
-    pyramid = {
-        path.relative_to(copy): path.read_bytes()
-        for path in (copy / "data/pyramid").rglob("*.*")
-        if path.is_file()
-    }
+    pyramid = content(copy, "data/pyramid")
+    assert len(pyramid) == 12  # two files per split and branch
     if extractor == "identity":
         for split in ("split_0", "split_1"):
             crops = (copy / "data/crops" / split / "pixels.npy").read_bytes()
             for branch in BRANCHES[1:]:
-                assert pyramid[Path("data/pyramid") / branch / split / "pixels.npy"] == crops
+                assert pyramid[f"data/pyramid/{branch}/{split}/pixels.npy"] == crops
     if extractor != "han_light":
         return
-    shutil.rmtree(copy / "data/pyramid")
+    remove(copy, "data/pyramid")
+    edit(copy, threads=1)  # of each of two processes
     launch = ("accelerate", "launch", "--multi_gpu", "--num_processes", "2")
     call(copy, *launch, "--mixed_precision", "no", "stages/generate_pyramid.py")
-    assert len(pyramid) == 12  # two files per split and branch
-    assert all((copy / path).read_bytes() == content for path, content in pyramid.items())
+    assert content(copy, "data/pyramid") == pyramid
     output = call(copy, *launch, "--mixed_precision", "no", "stages/train_reconstructor.py")
     assert output.count("2 network(s)") == 1
 
@@ -379,14 +403,14 @@ def test_a_split_that_is_run_alone_is_the_one_it_is_among_others(copy):
 
 
 def test_a_pyramid_that_was_moved_in_part_is_made_again(copy):
-    stage = (sys.executable, "stages/generate_pyramid.py")
     pixels = copy / "data/pyramid/h2/split_0/pixels.npy"
     before = pixels.read_bytes()
-    shutil.rmtree(copy / "data/pyramid/h1")
-    call(copy, *stage, ok=False)  # h1 is moved into place, h2 is in its own way
+    remove(copy, "data/pyramid/h1")
+    with pytest.raises(OSError, match="not empty"):  # h1 is moved into place, h2 is in its own way
+        run_stage(copy, "generate_pyramid")
     assert (copy / "data/pyramid/h1/split_0").exists()
-    shutil.rmtree(copy / "data/pyramid")  # as DVC does before it runs the stage again
-    call(copy, *stage)
+    remove(copy, "data/pyramid")
+    run_stage(copy, "generate_pyramid")
     assert pixels.read_bytes() == before
 
 

@@ -2,14 +2,12 @@ import hashlib
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, run_stage
 from safetensors.torch import save_file
 from torchreid.reid.utils import FeatureExtractor
 
@@ -393,8 +391,7 @@ def test_distances_of_test_and_held_out_crops_are_kept_apart(tmp_path):
         *("osnet_x0_25", 32, 16),
     )
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    stage = [sys.executable, ROOT / "stages/distances.py", "ori"]
-    subprocess.run(stage, cwd=tmp_path, check=True, capture_output=True)
+    run_stage(tmp_path, "distances", "ori")
     store = CropStore(tmp_path / "data/crops/split_0")
     for folder, prefix in ("", ""), ("validation", "val_"):
         out = tmp_path / "data/distances/ori/split_0" / folder
