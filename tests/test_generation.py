@@ -31,15 +31,6 @@ def many(tmp_path):
     return CropStore(tmp_path / "crops")
 
 
-@pytest.fixture
-def one_thread():
-    """A single torch thread, as each batch has it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def generate(store, folder, model=None, threads=1):
     folders = [folder / branch for branch in BRANCHES]
     generation.generate(model or trained_looking(), store, folders, 1000, threads, "crops")
@@ -74,9 +65,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("name", ["swinir", "han", "bicubic"])
-def test_stores_hold_each_crop_in_order_as_a_writer_would_write_it(
-    many, tmp_path, one_thread, name
-):
+def test_stores_hold_each_crop_in_order_as_a_writer_would_write_it(many, tmp_path, name):
     model = trained_looking(name)
     generate(many, tmp_path / "generated", model)
     restored = restore(model, [many[row] for row in range(len(many))], 1000)

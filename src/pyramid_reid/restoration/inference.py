@@ -57,10 +57,12 @@ def restore(
     Returns:
         Per crop, in the order of `crops`, one image per scale s, (s H, s W, 3) uint8.
     """
+    batches = dict(enumerate(plan([crop.shape[:2] for crop in crops], batch_pixels)))
     restored: dict[int, list[Pixels]] = {}
-    for batch in plan([(crop.shape[0], crop.shape[1]) for crop in crops], batch_pixels):
-        images = restore_batch(model, [crops[number] for number in batch])
-        restored.update(zip(batch, images, strict=True))
+    for number, images in restore_batches(
+        model, batches, crops.__getitem__, torch.get_num_threads()
+    ):
+        restored.update(zip(batches[number], images, strict=True))
     return [restored[number] for number in range(len(crops))]
 
 

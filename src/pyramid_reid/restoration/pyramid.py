@@ -42,7 +42,7 @@ class Architecture(Section):
 
 
 class Head(nn.Module):
-    """One scale's residual: convolution, pixel shuffle, convolution.
+    """One scale's residual: convolution, pixel shuffle, leaky ReLU, convolution.
 
     The last convolution starts at zero, so that an untrained head adds nothing to the bicubic
     up-sampling.
