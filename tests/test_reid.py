@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import os
 import pickle
@@ -15,7 +16,7 @@ from pyramid_reid.checkpoints import Checkpoints, digest
 from pyramid_reid.crops import Crop, CropStore, CropWriter
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Reid
-from pyramid_reid.reid import batches, images, osnet, training
+from pyramid_reid.reid import batches, blocks, images, osnet, training
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.runtime import derive_seed
 
@@ -156,9 +157,9 @@ def test_a_finished_training_is_kept_without_what_only_going_on_needs(params, tm
 
 def test_computing_in_bfloat16_learns_as_float32_does(params, tmp_path, monkeypatch):
     _, exact = run(params, tmp_path, "exact")
-    # as on a GPU, the only place that computes in bfloat16: gates stay torchreid's there
+    # as on a GPU, the only place that computes in bfloat16: blocks stay torchreid's there
     monkeypatch.setattr(training, "BF16", ("cpu",))
-    monkeypatch.setattr(training, "merge_gates", lambda *_: None)
+    monkeypatch.setattr(training, "fuse_blocks", lambda *_: None)
     model, rounded = run(params, tmp_path, "rounded")
     assert not rounded.loss.equals(exact.loss)
     np.testing.assert_allclose(rounded.loss, exact.loss, rtol=0.15)
@@ -176,7 +177,9 @@ def test_the_classifier_learns_alone_on_pretrained_weights(params, tmp_path):
         return kept[-1]
 
     def look(epoch, _):
-        weights = kept[0].state_dict()
+        model = copy.deepcopy(kept[0])
+        blocks.unfuse_blocks(model)
+        weights = model.state_dict()
         moved.append([not torch.equal(weights[name], start[name]) for name in body])
 
     body, moved = [name for name in start if not name.startswith("classifier")], []

@@ -7,78 +7,15 @@ Here one pass takes each stream, one its gradient.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-with warnings.catch_warnings():
-    # torchreid asks for its Cython evaluator on import; its evaluator is not used here
-    warnings.filterwarnings("ignore", message="Cython evaluation")
-    from torchreid.reid.models import osnet, osnet_ain
 
-
-def merge_gates(model: nn.Module, device: torch.device) -> None:
-    """Let the blocks of torchreid's OSNets compute their gated sums in one go, on a CPU.
-
-    Parameters, buffers and their names stay. On a GPU nothing changes.
-    """
-    if device.type != "cpu":
-        return
-    for module in model.modules():
-        if type(module) in MERGED:
-            module.__class__ = MERGED[type(module)]
-
-
-class Block(osnet.OSBlock):  # type: ignore[misc]
-    """Omni-scale block, of IBN networks, too; returns what torchreid's does, up to rounding."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) to (B, C_out, H, W)."""
-        shared = self.conv1(x)
-        streams = [
-            stream(shared) for stream in (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
-        ]
-        y = self.conv3(gated_sum(self.gate, streams)).add_(_skip(self, x))
-        return F.relu_(y if self.IN is None else self.IN(y))
-
-
-class BlockAIN(osnet_ain.OSBlock):  # type: ignore[misc]
-    """Omni-scale block of AIN networks, as `Block`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) to (B, C_out, H, W)."""
-        shared = self.conv1(x)
-        y = self.conv3(gated_sum(self.gate, [stream(shared) for stream in self.conv2]))
-        return F.relu_(y.add_(_skip(self, x)))
-
-
-class BlockINin(osnet_ain.OSBlockINin):  # type: ignore[misc]
-    """Omni-scale block of AIN networks with instance normalisation, as `Block`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) to (B, C_out, H, W)."""
-        shared = self.conv1(x)
-        y = self.conv3(gated_sum(self.gate, [stream(shared) for stream in self.conv2]))
-        return F.relu_(self.IN(y).add_(_skip(self, x)))
-
-
-MERGED: dict[type[nn.Module], type[nn.Module]] = {
-    osnet.OSBlock: Block,
-    osnet_ain.OSBlock: BlockAIN,
-    osnet_ain.OSBlockINin: BlockINin,
-}
-
-
-def _skip(block: osnet.OSBlock, x: Tensor) -> Tensor:
-    y: Tensor = x if block.downsample is None else block.downsample(x)
-    return y
-
-
-def gated_sum(gate: osnet.ChannelGate, streams: Sequence[Tensor]) -> Tensor:
+def gated_sum(gate: Any, streams: Sequence[Tensor]) -> Tensor:
     """Sum of streams x, each times sigmoid(W_2 relu(W_1 mean(x) + b_1) + b_2).
 
     Args:

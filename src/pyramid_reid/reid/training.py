@@ -24,9 +24,9 @@ from pyramid_reid.progress import progress
 from pyramid_reid.reid import batches, osnet, pretrained
 from pyramid_reid.reid.augment import Strength, augment, random_numbers
 from pyramid_reid.reid.batch_norm import share_statistics
-from pyramid_reid.reid.gates import merge_gates
+from pyramid_reid.reid.blocks import fuse_blocks, unfuse_blocks
 from pyramid_reid.reid.images import to_float
-from pyramid_reid.runtime import derive_seed
+from pyramid_reid.runtime import derive_seed, world_size
 
 COLUMNS = ["epoch", "loss", "accuracy", "lr"]
 
@@ -78,8 +78,10 @@ def train(
     model = osnet.build(params.model, len(classes), weights_seed)
     if start is not None:
         pretrained.apply(model, start)
-    model = share_statistics(model.to(device), device)
-    merge_gates(model, device)
+    model = model.to(device)
+    if device.type == "cpu":
+        fuse_blocks(model, -(-size // world_size()), *images.shape[1:3])
+    model = share_statistics(model, device)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=params.lr, weight_decay=params.weight_decay, amsgrad=True, fused=True
     )
@@ -142,6 +144,7 @@ def train(
             )
             saved = epoch
     bar.close()
+    unfuse_blocks(model)
     return model.eval(), pd.DataFrame(curve, columns=COLUMNS)
 
 
