@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from side_by_side import OtherProcess, serve
@@ -50,6 +51,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from pyramid_reid.crops import Pixels  # noqa: E402
 from pyramid_reid.restoration import swinir  # noqa: E402
+from pyramid_reid.restoration.cores import one_core_each  # noqa: E402
 from pyramid_reid.restoration.extractors import PUBLISHED, Size  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batches  # noqa: E402
 from pyramid_reid.restoration.pairs import PatchSampler, make_pair, to_pixels, to_tensor  # noqa: E402
@@ -193,8 +195,11 @@ def training(root: Path | None, *, quick: bool) -> None:
     block = 2 if quick else 8
     sampler = PatchSampler([make_pair(image, SCALES) for image in large_crops(root)], PATCH, SCALES)
     for name in (DEMO,) if quick else SMALL:
-        work = _ours(network(name).train(), sampler, block)
-        with OtherProcess("training", name, int(quick), root or "") as process:
+        with (
+            OtherProcess("training", name, int(quick), root or "") as process,
+            one_core_each(PARAMS.threads) as pool,
+        ):
+            work = _ours(network(name).train(), sampler, block, pool)
             fast, slow = beside(1 if quick else 5, work, process)
         show(f"{name}.training", block / fast, "iterations/s")
         show(f"{name}.training_plain_loop", block / slow, "iterations/s")
@@ -226,7 +231,9 @@ def run_child(what: str, name: str, quick: str, root: str) -> None:
         serve(lambda: timed(work))
 
 
-def _ours(model: Reconstructor, sampler: PatchSampler, block: int) -> Callable[[], None]:
+def _ours(
+    model: Reconstructor, sampler: PatchSampler, block: int, pool: ThreadPoolExecutor
+) -> Callable[[], None]:
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     mean = AveragedModel(model, multi_avg_fn=running_mean)
     generator = torch.Generator().manual_seed(0)
@@ -234,8 +241,7 @@ def _ours(model: Reconstructor, sampler: PatchSampler, block: int) -> Callable[[
     def work() -> None:
         for _ in range(block):
             low, targets = sampler.batch(BATCH, generator)
-            optimizer.zero_grad()
-            backward(model, low, targets, (1, 1, 1), torch.device("cpu"))
+            backward(model, low, targets, (1, 1, 1), pool, PARAMS.threads)
             optimizer.step()
             mean.update_parameters(model)
 

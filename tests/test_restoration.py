@@ -1,14 +1,18 @@
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from timm.models import swin_transformer
 
 from pyramid_reid.checkpoints import Checkpoints
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import HanSize, Params, SwinSize
-from pyramid_reid.restoration import pairs, pyramid, quality, training
+from pyramid_reid.restoration import pairs, pyramid, quality, swinir, training
+from pyramid_reid.restoration.cores import one_core_each
 from pyramid_reid.restoration.extractors import PUBLISHED, build
 from pyramid_reid.restoration.inference import plan, restore
 
@@ -125,11 +129,43 @@ def test_gradients_reach_every_weight(name):
     assert [part for part, value in model.named_parameters() if not value.grad.any()] == []
 
 
-def test_attention_head_by_head_is_timm_s_attention():
-    extractor, x = trained_looking().extractor, random(3, 3, 24, 16)
-    with torch.inference_mode():
-        by_head = extractor(x)
-    torch.testing.assert_close(by_head, extractor(x), atol=1e-5, rtol=0)
+def test_attention_and_its_gradients_are_timm_s():
+    ours = trained_looking().double()
+    theirs = copy.deepcopy(ours)
+    for module in theirs.modules():
+        if isinstance(module, swinir.WindowAttention):
+            module.__class__ = swin_transformer.WindowAttention
+    x = random(3, 3, 24, 16).double()
+    restored = [[image.sin().sum() for image in model(x)] for model in (ours, theirs)]
+    torch.testing.assert_close(*restored)
+    for images in restored:
+        sum(images).backward()
+    for (name, value), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        scale = other.grad.norm() + 1e-9
+        assert (value.grad - other.grad).norm() <= 1e-9 * scale, name
+
+
+@every_network
+def test_a_batch_that_threads_share_has_the_gradients_of_one(name):
+    model = trained_looking(name).train()
+    low, targets = random(5, 3, 16, 8), [random(5, 3, 16 * s, 8 * s) for s in (2, 3, 4)]
+    gradients = []
+    for parts in (1, 2, 8):  # more threads than patches are none too many
+        with one_core_each(parts) as pool:
+            loss = training.backward(model, low, targets, (1, 2, 3), pool, parts)
+        gradients.append([loss, *(value.grad for value in model.parameters())])
+    images = model(low)
+    wanted = (
+        sum(w * (i - t).abs().mean() for w, i, t in zip((1, 2, 3), images, targets, strict=True))
+        / 6
+    )
+    torch.testing.assert_close(gradients[0][0], wanted.detach())
+    for shared in gradients[1:]:
+        for part, whole in zip(shared, gradients[0], strict=True):
+            assert (part - whole).norm() <= 1e-4 * whole.norm() + 1e-7
+            assert part.stride() == whole.stride()  # the fused optimiser reads memory in order
+    for value in model.parameters():
+        assert value.grad.stride() == value.stride()
 
 
 def test_channel_attention_by_hand():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
 from itertools import islice
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pyramid_reid.crops import Pixels
+from pyramid_reid.restoration.cores import one_core_each
 from pyramid_reid.restoration.pairs import to_pixels, to_tensor
 from pyramid_reid.restoration.pyramid import Reconstructor, pad
 from pyramid_reid.restoration.swinir import WINDOW
@@ -106,13 +107,9 @@ def restore_batches(
 
     waiting = iter(batches)
     with ExitStack() as stack:
-        # what a thread sets for itself, torch also sets for threads that are started later
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
         for module in model.modules():
             stack.enter_context(module.register_forward_pre_hook(end_if_stopped))
-        pool = stack.enter_context(
-            ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-        )
+        pool = stack.enter_context(one_core_each(threads))
         stack.callback(stop.set)  # before the pool is left, which waits for its threads
         under_way = {pool.submit(one, number) for number in islice(waiting, threads)}
         while under_way:

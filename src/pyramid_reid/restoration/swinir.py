@@ -8,6 +8,7 @@ the authors' code, so that published weights fit.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from timm.models import swin_transformer
@@ -20,12 +21,7 @@ MLP_RATIO = 2.0
 
 
 class WindowAttention(swin_transformer.WindowAttention):
-    """(S)W-MSA: softmax(Q K^T / sqrt(d) + B) V in each window; in inference on a CPU head by head.
-
-    The weights of one head stay in a core's cache from the first product to the last, and none of
-    the products is as narrow as a head. With gradients, which keep every head's weights anyway, and
-    on a GPU, which has kernels for it, attention is timm's.
-    """
+    """(S)W-MSA, on a CPU by `Attention`; a GPU has kernels for it, and there it is timm's."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B windows, N, dim) to the same shape.
@@ -33,21 +29,64 @@ class WindowAttention(swin_transformer.WindowAttention):
         Args:
             mask: (windows, N, N), added to the products.
         """
-        if torch.is_grad_enabled() or x.device.type != "cpu":
+        if x.device.type != "cpu":
             attended: Tensor = super().forward(x, mask)
             return attended
-        number, heads = x.shape[1], self.num_heads
-        q, k, v = self.qkv(x).view(len(x), number, 3, heads, -1).unbind(2)  # (B windows, N, h, d)
-        q, bias = q * self.scale, self._get_rel_pos_bias()[0]  # (h, N, N)
-        attended_by = []
-        for head in range(heads):
-            weights = q[:, :, head] @ k[:, :, head].transpose(1, 2)  # (B windows, N, N)
-            added = bias[head] if mask is None else bias[head] + mask
-            weights = weights.view(-1, *added.shape).add_(added).view_as(weights).softmax(-1)
-            # transposed: (B windows, d, N)
-            attended_by.append(v[:, :, head].transpose(1, 2) @ weights.transpose(1, 2))
-        output: Tensor = self.proj(torch.cat(attended_by, 1).transpose(1, 2))
+        bias = self._get_rel_pos_bias()[0]  # (heads, N, N)
+        attended = Attention.apply(self.qkv(x), bias, mask, self.scale)
+        output: Tensor = self.proj(attended)
         return output
+
+
+class Attention(torch.autograd.Function):
+    """softmax(Q K^T scale + B + mask) V in each window.
+
+    A head is 8 to 30 channels wide, and products that end in so few columns are several times
+    slower on a CPU than those that end in as few rows. So here whatever has one row per channel
+    stands transposed, in both directions, and nothing that has N x N weights is copied.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        """To (B, N, dim).
+
+        Args:
+            qkv: (B, N, 3 dim), the heads of Q, K and V one after the other.
+            bias: (heads, N, N).
+            mask: (windows, N, N), B being a multiple of the windows, or None.
+        """
+        batch, number, _ = qkv.shape
+        heads = len(bias)
+        apart = qkv.view(batch, number, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = apart.reshape(3, batch * heads, number, -1)  # (B heads, N, d)
+        q = q * scale
+        products = torch.bmm(q, k.transpose(1, 2)).view(batch, heads, number, number)
+        products += bias
+        if mask is not None:
+            of_windows = products.view(-1, len(mask), heads, number, number)
+            of_windows += mask[:, None]
+        weights = products.flatten(0, 1).softmax(-1)  # (B heads, N, N)
+        attended = torch.bmm(v.transpose(1, 2), weights.transpose(1, 2))  # (B heads, d, N)
+        ctx.save_for_backward(q, k, v, weights, attended)
+        ctx.scale = scale
+        return attended.view(batch, -1, number).transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Gradients of qkv and of the bias."""
+        q, k, v, weights, attended = ctx.saved_tensors
+        batch, number, _ = gradient.shape
+        gradient = gradient.transpose(1, 2).reshape(attended.shape)  # (B heads, d, N)
+        to_products = torch.bmm(gradient.transpose(1, 2), v.transpose(1, 2))  # of the weights
+        # the softmax's: w (g - sum of w g), and that sum is one of d products
+        to_products.sub_((gradient * attended).sum(1)[:, :, None]).mul_(weights)
+        to_qkv = gradient.new_empty(3, *attended.shape)
+        torch.bmm(k.transpose(1, 2), to_products.transpose(1, 2), out=to_qkv[0]).mul_(ctx.scale)
+        torch.bmm(q.transpose(1, 2), to_products, out=to_qkv[1])
+        torch.bmm(gradient, weights, out=to_qkv[2])
+        together = to_qkv.view(3, batch, -1, number).permute(1, 3, 0, 2)
+        to_bias = to_products.view(batch, -1, number, number).sum(0)
+        return together.reshape(batch, number, -1), to_bias, None, None
 
 
 class SwinBlock(swin_transformer.SwinTransformerBlock):
