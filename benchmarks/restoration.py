@@ -51,11 +51,11 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from pyramid_reid.crops import Pixels  # noqa: E402
 from pyramid_reid.restoration import swinir  # noqa: E402
-from pyramid_reid.restoration.cores import one_core_each  # noqa: E402
 from pyramid_reid.restoration.extractors import PUBLISHED, Size  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batches  # noqa: E402
 from pyramid_reid.restoration.pairs import PatchSampler, make_pair, to_pixels, to_tensor  # noqa: E402
 from pyramid_reid.restoration.pyramid import Architecture, Reconstructor, build  # noqa: E402
+from pyramid_reid.restoration.single_threads import single_threads  # noqa: E402
 from pyramid_reid.restoration.training import EMA_DECAY, backward, running_mean  # noqa: E402
 
 SCALES = PARAMS.restoration.scales
@@ -197,7 +197,7 @@ def training(root: Path | None, *, quick: bool) -> None:
     for name in (DEMO,) if quick else SMALL:
         with (
             OtherProcess("training", name, int(quick), root or "") as process,
-            one_core_each(PARAMS.threads) as pool,
+            single_threads(PARAMS.threads) as pool,
         ):
             work = _ours(network(name).train(), sampler, block, pool)
             fast, slow = beside(1 if quick else 5, work, process)
@@ -279,20 +279,25 @@ def arithmetic(*, quick: bool) -> None:
             patches = patches[:2]
         x, patches = (t.contiguous(memory_format=torch.channels_last) for t in (x, patches))
         forward = flop(lambda model=model, x=x: model(x))
-        step = flop(lambda model=model, x=patches: _gradients(model, x))
+        step = flop(lambda model=model, x=patches: _gradients(model, x, 1))
 
         def infer(model: Reconstructor = model, x: Tensor = x) -> None:
             with torch.inference_mode():
                 model(x)
 
-        seconds = alternate(repeats, infer, lambda model=model, x=patches: _gradients(model, x))
+        def learn(model: Reconstructor = model, x: Tensor = patches) -> None:
+            _gradients(model, x, PARAMS.threads)
+
+        seconds = alternate(repeats, infer, learn)
         show(f"{name}.per_64x32_crop", forward / len(x) / 2e9, "GMAC")
         show(f"{name}.inference", forward / seconds[0] / 1e9, "GFLOP/s")
         show(f"{name}.training", step / seconds[1] / 1e9, "GFLOP/s")
 
 
-def _gradients(model: Reconstructor, x: Tensor) -> None:
-    torch.stack([image.abs().mean() for image in model(x)]).sum().backward()
+def _gradients(model: Reconstructor, x: Tensor, parts: int) -> None:
+    targets = [torch.zeros(len(x), 3, *(s * side for side in x.shape[2:])) for s in SCALES]
+    with single_threads(parts) as pool:
+        backward(model, x, targets, (1, 1, 1), pool, parts)
 
 
 def flop(work: Callable[[], object]) -> int:

@@ -12,9 +12,9 @@ from pyramid_reid.checkpoints import Checkpoints
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import HanSize, Params, SwinSize
 from pyramid_reid.restoration import pairs, pyramid, quality, swinir, training
-from pyramid_reid.restoration.cores import one_core_each
 from pyramid_reid.restoration.extractors import PUBLISHED, build
 from pyramid_reid.restoration.inference import plan, restore
+from pyramid_reid.restoration.single_threads import single_threads
 
 SIZE_OF = {
     "swinir": SwinSize(depths=(2,), dim=8, num_heads=2),
@@ -151,7 +151,7 @@ def test_a_batch_that_threads_share_has_the_gradients_of_one(name):
     low, targets = random(5, 3, 16, 8), [random(5, 3, 16 * s, 8 * s) for s in (2, 3, 4)]
     gradients = []
     for parts in (1, 2, 8):  # more threads than patches are none too many
-        with one_core_each(parts) as pool:
+        with single_threads(parts) as pool:
             loss = training.backward(model, low, targets, (1, 2, 3), pool, parts)
         gradients.append([loss, *(value.grad for value in model.parameters())])
     images = model(low)

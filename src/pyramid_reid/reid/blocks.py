@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,16 +28,20 @@ REDUCTIONS = {"conv2": 4, "conv3": 8, "conv4": 16}
 """By how much the maps of OSNet's stages are smaller than the image."""
 
 
-def fuse_blocks(model: nn.Module, batch: int, height: int, width: int) -> None:
-    """Let blocks compute gated sums in one go, and streams with small maps side by side.
+def fuse_blocks(
+    model: nn.Module, batch: int, height: int, width: int, device: torch.device
+) -> None:
+    """Let blocks compute gated sums in one go, and streams with small maps side by side, on a CPU.
 
     What they compute is what torchreid's compute, up to rounding. Names and sizes of parameters
-    and buffers are others until `unfuse_blocks`.
+    and buffers are others until `unfuse_blocks`. On a GPU nothing changes.
 
     Args:
-        model: an OSNet of torchreid, on the CPU.
+        model: an OSNet of torchreid.
         batch, height, width: of the images that it is trained on.
     """
+    if device.type != "cpu":
+        return
     for name, block in _blocks(model, FUSED).items():
         block.__class__ = FUSED[type(block)]
         reduction = REDUCTIONS[name.split(".")[0]]

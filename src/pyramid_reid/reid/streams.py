@@ -30,13 +30,14 @@ class Stacked(nn.Module):
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
+        self._order = [name for name, _ in block.named_children()]
         self._taken = {n: c for n, c in block.named_children() if n.startswith("conv2")}
         for name in self._taken:
             delattr(block, name)
         self.layers = nn.ModuleList(map(Layer, self._parts()))
 
     def _parts(self) -> list[list[nn.Module]]:
-        """Per depth the LightConv3x3 of the streams that are as deep."""
+        """Per depth the LightConv3x3 of the streams that are at least as deep."""
         streams = [
             [module for module in stream.modules() if hasattr(module, "bn")]
             for stream in streams_of(self._taken)
@@ -62,8 +63,12 @@ class Stacked(nn.Module):
                 of_parts = [value] * len(parts) if shared else value.chunk(len(parts))
                 for part, of_part in zip(parts, of_parts, strict=True):
                     part.state_dict()[name].copy_(of_part)
-        for name, child in self._taken.items():
-            setattr(block, name, child)
+        children = dict(block.named_children()) | self._taken
+        for name in self._order:
+            # in torchreid's order, by which parameters and states are listed
+            if hasattr(block, name):
+                delattr(block, name)
+            setattr(block, name, children[name])
 
 
 class Layer(nn.Module):

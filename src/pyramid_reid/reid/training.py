@@ -79,8 +79,8 @@ def train(
     if start is not None:
         pretrained.apply(model, start)
     model = model.to(device)
-    if device.type == "cpu":
-        fuse_blocks(model, -(-size // world_size()), *images.shape[1:3])
+    height, width = images.shape[1:3]
+    fuse_blocks(model, -(-size // world_size()), height, width, device)
     model = share_statistics(model, device)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=params.lr, weight_decay=params.weight_decay, amsgrad=True, fused=True

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from pyramid_reid.crops import Pixels
-from pyramid_reid.restoration.cores import one_core_each
 from pyramid_reid.restoration.pairs import to_pixels, to_tensor
 from pyramid_reid.restoration.pyramid import Reconstructor, pad
+from pyramid_reid.restoration.single_threads import single_threads
 from pyramid_reid.restoration.swinir import WINDOW
 
 BATCH_PIXELS = 2**13
@@ -109,7 +109,7 @@ def restore_batches(
     with ExitStack() as stack:
         for module in model.modules():
             stack.enter_context(module.register_forward_pre_hook(end_if_stopped))
-        pool = stack.enter_context(one_core_each(threads))
+        pool = stack.enter_context(single_threads(threads))
         stack.callback(stop.set)  # before the pool is left, which waits for its threads
         under_way = {pool.submit(one, number) for number in islice(waiting, threads)}
         while under_way:

@@ -41,9 +41,8 @@ class WindowAttention(swin_transformer.WindowAttention):
 class Attention(torch.autograd.Function):
     """softmax(Q K^T scale + B + mask) V in each window.
 
-    A head is 8 to 30 channels wide, and products that end in so few columns are several times
-    slower on a CPU than those that end in as few rows. So here whatever has one row per channel
-    stands transposed, in both directions, and nothing that has N x N weights is copied.
+    A head has d = 8 to 30 channels, and on a CPU products of d columns take several times as long
+    as products of d rows: those are what is computed here, in both directions.
     """
 
     @staticmethod
@@ -60,12 +59,7 @@ class Attention(torch.autograd.Function):
         apart = qkv.view(batch, number, 3, heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = apart.reshape(3, batch * heads, number, -1)  # (B heads, N, d)
         q = q * scale
-        products = torch.bmm(q, k.transpose(1, 2)).view(batch, heads, number, number)
-        products += bias
-        if mask is not None:
-            of_windows = products.view(-1, len(mask), heads, number, number)
-            of_windows += mask[:, None]
-        weights = products.flatten(0, 1).softmax(-1)  # (B heads, N, N)
+        weights = _weights(torch.bmm(q, k.transpose(1, 2)), bias, mask)
         attended = torch.bmm(v.transpose(1, 2), weights.transpose(1, 2))  # (B heads, d, N)
         ctx.save_for_backward(q, k, v, weights, attended)
         ctx.scale = scale
@@ -87,6 +81,17 @@ class Attention(torch.autograd.Function):
         together = to_qkv.view(3, batch, -1, number).permute(1, 3, 0, 2)
         to_bias = to_products.view(batch, -1, number, number).sum(0)
         return together.reshape(batch, number, -1), to_bias, None, None
+
+
+def _weights(products: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(products + bias + mask), (B heads, N, N); overwrites the products."""
+    heads, number, _ = bias.shape
+    products = products.view(-1, heads, number, number)
+    products += bias
+    if mask is not None:
+        of_windows = products.view(-1, len(mask), heads, number, number)
+        of_windows += mask[:, None]
+    return products.flatten(0, 1).softmax(-1)
 
 
 class SwinBlock(swin_transformer.SwinTransformerBlock):

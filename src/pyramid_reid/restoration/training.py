@@ -22,10 +22,10 @@ from pyramid_reid.live import LiveCurves
 from pyramid_reid.params import Restoration
 from pyramid_reid.progress import progress
 from pyramid_reid.restoration import quality
-from pyramid_reid.restoration.cores import one_core_each
 from pyramid_reid.restoration.pairs import Pair, PatchSampler
 from pyramid_reid.restoration.pretrained import start_from
 from pyramid_reid.restoration.pyramid import Architecture, Reconstructor, build
+from pyramid_reid.restoration.single_threads import single_threads
 from pyramid_reid.runtime import derive_seed, is_main, world_size
 
 LOG_EVERY = 20
@@ -111,7 +111,7 @@ def train(
         _log_again(live, curve, watch.rows)
     bar = progress(range(first, params.iterations), "reconstructor", "iterations")
     parts = torch.get_num_threads() if device.type == "cpu" else 1
-    with one_core_each(parts) as pool:
+    with single_threads(parts) as pool:
         for iteration in bar:
             for group in optimizer.param_groups:
                 group["lr"] = cosine(params.lr, iteration, params.iterations)
@@ -163,12 +163,11 @@ def backward(
     batch, so gradients are the same up to rounding, and their sum is taken in a fixed order.
 
     Args:
-        parts: among how many.
+        pool: of `parts` threads; a single part, as a GPU takes it, is computed in this thread.
     """
     device, own, size = model.mean.device, own_part(low), len(low)
-    parameters = list(model.parameters())
 
-    def of_part(batch: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def loss_of(batch: tuple[Tensor, ...]) -> Tensor:
         patches, *wanted = (each.to(device) for each in batch)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             images = model(patches)
@@ -176,17 +175,27 @@ def backward(
             weight * F.l1_loss(image.float(), target)
             for weight, image, target in zip(weights, images, wanted, strict=True)
         ]
-        loss = torch.stack(losses).sum() * (len(patches) / size / sum(weights))
+        return torch.stack(losses).sum() * (len(patches) / size / sum(weights))
+
+    def gradients_of(batch: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        loss = loss_of(batch)
         return loss.detach(), torch.autograd.grad(loss, parameters)
 
+    model.zero_grad()
+    if parts == 1:
+        loss = loss_of((low[own], *(target[own] for target in targets)))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+    parameters, total = list(model.parameters()), torch.zeros(())
     shared = zip(*(each[own].chunk(parts) for each in (low, *targets)), strict=True)
-    losses, gradients = zip(*pool.map(of_part, shared), strict=True)
-    for parameter, *of_parts in zip(parameters, *gradients, strict=True):
-        # laid out as the parameter is, as the fused optimiser takes for granted
-        parameter.grad = torch.zeros_like(parameter)
-        for gradient in of_parts:
+    for loss, gradients in pool.map(gradients_of, shared):
+        total += loss
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if parameter.grad is None:
+                # laid out as the parameter is, as the fused optimiser takes for granted
+                parameter.grad = torch.zeros_like(parameter)
             parameter.grad.add_(gradient)
-    return torch.stack(losses).sum()
+    return total
 
 
 def _log_again(

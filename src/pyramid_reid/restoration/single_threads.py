@@ -1,4 +1,4 @@
-"""Work of torch that runs side by side, each on one CPU core."""
+"""Work of torch that runs side by side, on one thread each."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import torch
 
 
 @contextmanager
-def one_core_each(number: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of as many threads, in which torch computes on one thread each.
+def single_threads(number: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of as many threads, in each of which torch computes on that thread alone.
 
-    What is shared out among them as a whole keeps cores busier than threads that share each small
-    product and wait for each other.
+    Work that is shared out among them as a whole keeps cores busier than threads that share each
+    small product and wait for each other.
     """
     of_this_thread = torch.get_num_threads()
-    pool = ThreadPoolExecutor(number, initializer=_start)
     try:
-        with pool:
+        with ThreadPoolExecutor(number, initializer=_start) as pool:
             yield pool
     finally:
         # what a thread sets for itself, torch also sets for threads that are started later
