@@ -1,4 +1,6 @@
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -166,6 +168,22 @@ def test_a_batch_that_threads_share_has_the_gradients_of_one(name):
             assert part.stride() == whole.stride()  # the fused optimiser reads memory in order
     for value in model.parameters():
         assert value.grad.stride() == value.stride()
+
+
+def test_threads_of_a_pool_compute_alone_and_others_as_before():
+    before = torch.get_num_threads()
+    ready = threading.Barrier(3)
+
+    def inside(_):
+        ready.wait(60)  # each on a thread of its own
+        torch.ones(10**6).sum()
+        return torch.get_num_threads()
+
+    with single_threads(3) as pool:
+        assert list(pool.map(inside, range(3))) == [1, 1, 1]
+        assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == before
 
 
 def test_channel_attention_by_hand():
