@@ -16,7 +16,7 @@ from pyramid_reid.crops import Pixels
 from pyramid_reid.restoration.pairs import to_pixels, to_tensor
 from pyramid_reid.restoration.pyramid import Reconstructor, pad
 from pyramid_reid.restoration.single_threads import single_threads
-from pyramid_reid.restoration.swinir import WINDOW
+from pyramid_reid.restoration.window_attention import WINDOW
 
 BATCH_PIXELS = 2**13
 """Low-resolution pixels restored at once where no param says how many."""
