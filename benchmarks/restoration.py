@@ -156,7 +156,7 @@ def one_at_a_time(model: Reconstructor, images: Sequence[Pixels]) -> None:
 def in_batches(model: Reconstructor, images: Sequence[Pixels]) -> None:
     """Restore as `generate_pyramid` does."""
     sizes = [(image.shape[0], image.shape[1]) for image in images]
-    batches = dict(enumerate(plan(sizes, PARAMS.generation.batch_pixels)))
+    batches = dict(enumerate(plan(sizes, PARAMS.generation.batch_pixels, model.batch_multiple)))
     for _ in restore_batches(model, batches, images.__getitem__, PARAMS.threads):
         pass
 

@@ -39,7 +39,7 @@ def generate(store, folder, model=None, threads=1):
 
 def planned(store):
     """Batches of the plan that `generate` follows."""
-    return plan(list(zip(store.index.height, store.index.width, strict=True)), 1000)
+    return plan(list(zip(store.index.height, store.index.width, strict=True)), 1000, 8)
 
 
 def at_each_call(monkeypatch, act):

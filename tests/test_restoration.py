@@ -193,16 +193,17 @@ def test_layer_attention_by_hand():
     torch.testing.assert_close(mixed[0, :, 0], torch.tensor(expected, dtype=torch.float32))
 
 
-def test_batches_hold_every_crop_once_and_no_more_pixels_than_allowed():
+@pytest.mark.parametrize("multiple", [4, 8])
+def test_batches_hold_every_crop_once_and_no_more_pixels_than_allowed(multiple):
     rng = np.random.default_rng(0)
     sizes = [(int(h), int(w)) for h, w in rng.integers(1, 60, (200, 2))]
-    batches = plan(sizes, 5000)
+    batches = plan(sizes, 5000, multiple)
     assert sorted(number for batch in batches for number in batch) == list(range(200))
     for batch in batches:
-        (padded,) = {(-(-sizes[n][0] // 8) * 8, -(-sizes[n][1] // 8) * 8) for n in batch}
+        (padded,) = {tuple(-(-side // multiple) * multiple for side in sizes[n]) for n in batch}
         assert len(batch) * padded[0] * padded[1] <= 5000
-    assert len(batches) < 120
-    assert plan([(100, 100)], 10) == [[0]]
+    assert len(batches) < (120 if multiple == 8 else 160)
+    assert plan([(100, 100)], 10, multiple) == [[0]]
 
 
 def test_results_come_in_the_order_of_the_crops():

@@ -124,7 +124,8 @@ def generate(
     outputs = [
         _Output(folder, store.index, scale) for folder, scale in zip(folders, scales, strict=True)
     ]
-    batches = plan(list(zip(store.index.height, store.index.width, strict=True)), batch_pixels)
+    sizes = list(zip(store.index.height, store.index.width, strict=True))
+    batches = plan(sizes, batch_pixels, model.batch_multiple)
     finished: set[int] = set()
     if is_main():
         for output in outputs:

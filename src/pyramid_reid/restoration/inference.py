@@ -16,20 +16,18 @@ from pyramid_reid.crops import Pixels
 from pyramid_reid.restoration.pairs import to_pixels, to_tensor
 from pyramid_reid.restoration.pyramid import Reconstructor, pad
 from pyramid_reid.restoration.single_threads import single_threads
-from pyramid_reid.restoration.window_attention import WINDOW
 
 BATCH_PIXELS = 2**13
 """Low-resolution pixels restored at once where no param says how many."""
 
 
-def plan(sizes: Sequence[tuple[int, int]], batch_pixels: int) -> list[list[int]]:
+def plan(sizes: Sequence[tuple[int, int]], batch_pixels: int, multiple: int) -> list[list[int]]:
     """Share crops out among batches of crops of about the same size.
-
-    Crops whose sizes reach the same multiple of the window share a batch.
 
     Args:
         sizes: (height, width) of each crop.
         batch_pixels: of a batch, padding included; a crop that is larger is a batch of its own.
+        multiple: crops whose sides reach the same multiples of this share a batch.
 
     Returns:
         Per batch the numbers of its crops. The batches depend on the arguments alone, not on how
@@ -37,10 +35,10 @@ def plan(sizes: Sequence[tuple[int, int]], batch_pixels: int) -> list[list[int]]
     """
     by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, (height, width) in enumerate(sizes):
-        by_size[-(-height // WINDOW), -(-width // WINDOW)].append(number)
+        by_size[-(-height // multiple), -(-width // multiple)].append(number)
     batches = []
     for (rows, columns), numbers in by_size.items():
-        size = max(1, batch_pixels // (rows * columns * WINDOW**2))
+        size = max(1, batch_pixels // (rows * columns * multiple**2))
         batches += [numbers[start : start + size] for start in range(0, len(numbers), size)]
     return batches
 
@@ -58,7 +56,8 @@ def restore(
     Returns:
         Per crop, in the order of `crops`, one image per scale s, (s H, s W, 3) uint8.
     """
-    batches = dict(enumerate(plan([crop.shape[:2] for crop in crops], batch_pixels)))
+    sizes = [crop.shape[:2] for crop in crops]
+    batches = dict(enumerate(plan(sizes, batch_pixels, model.batch_multiple)))
     restored: dict[int, list[Pixels]] = {}
     for number, images in restore_batches(
         model, batches, crops.__getitem__, torch.get_num_threads()
@@ -130,7 +129,7 @@ def restore_batch(model: Reconstructor, crops: Sequence[Pixels]) -> list[list[Pi
         As `restore`.
     """
     device = model.mean.device
-    low = torch.cat([pad(to_tensor(crop[None]), WINDOW) for crop in crops])
+    low = torch.cat([pad(to_tensor(crop[None]), model.batch_multiple) for crop in crops])
     mask = None
     if model.multiple == 1 and any(low.shape[2:] != crop.shape[:2] for crop in crops):
         mask = inside(crops, low).to(device)

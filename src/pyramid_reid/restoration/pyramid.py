@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from pyramid_reid.errors import DAMAGED, UserError, reason
 from pyramid_reid.params import HanSize, Restoration, Section, SwinSize
 from pyramid_reid.restoration import extractors
-from pyramid_reid.restoration.winograd import Conv3x3
+from pyramid_reid.restoration.winograd import TILE, Conv3x3
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 """Of DIV2K, in [0, 1]: both publications subtract it from the input."""
@@ -116,6 +116,11 @@ class Reconstructor(nn.Module):
     def multiple(self) -> int:
         """Height and width are padded to a multiple of this inside."""
         return 1 if self.extractor is None else self.extractor.multiple
+
+    @property
+    def batch_multiple(self) -> int:
+        """Crops whose sides reach the same multiples of this share a batch: with little padding."""
+        return max(self.multiple, TILE)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """Restore crops of one size, or of several that the caller padded to one.

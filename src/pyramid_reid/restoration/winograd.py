@@ -23,8 +23,11 @@ from pyramid_reid.compiled import compiled, inlined
 FEWEST_CHANNELS = 16
 """Of inputs and outputs: with fewer, the products are too small to be worth the transforms."""
 
-POINTS = 36
-"""Products of a tile, 6 x 6."""
+TILE = 4
+"""Height and width of the outputs of a tile."""
+
+POINTS = (TILE + 2) ** 2
+"""Products of a tile."""
 
 AT_ONCE = 2**19
 """Numbers of the points of tiles, inputs and outputs, that are in memory at once (2 MiB)."""
