@@ -27,9 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import patch
 
 from side_by_side import OtherProcess, serve
 
@@ -45,21 +43,20 @@ pin_environment(PARAMS.threads)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
-from timm.models import swin_transformer  # noqa: E402
+from plain_operators import as_published, flop  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 from torch.optim.swa_utils import AveragedModel  # noqa: E402
 from torch.utils.data import DataLoader, Dataset, RandomSampler  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from pyramid_reid.crops import Pixels  # noqa: E402
-from pyramid_reid.restoration import gelu, han, pyramid, swinir, winograd  # noqa: E402
 from pyramid_reid.restoration.extractors import PUBLISHED, Size  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batches  # noqa: E402
 from pyramid_reid.restoration.pairs import PatchSampler, make_pair, to_pixels, to_tensor  # noqa: E402
 from pyramid_reid.restoration.pyramid import Architecture, Reconstructor, build  # noqa: E402
 from pyramid_reid.restoration.single_threads import single_threads  # noqa: E402
 from pyramid_reid.restoration.training import EMA_DECAY, backward, running_mean  # noqa: E402
+from pyramid_reid.restoration.window_attention import WINDOW  # noqa: E402
 
 SCALES = PARAMS.restoration.scales
 BATCH, PATCH = (
@@ -81,28 +78,6 @@ def network(name: str) -> Reconstructor:
     """A network with the heads of the paper's size, or the demo's for small ones."""
     size, head_dim = SIZES[name], 16 if name in SMALL else 64
     return build(Architecture(size=size, head_dim=head_dim, scales=SCALES), seed=0)
-
-
-@contextmanager
-def as_published() -> Iterator[None]:
-    """What torch and timm compute, without what this project does for speed on a CPU."""
-    block = swin_transformer.SwinTransformerBlock
-
-    def convolve(self: nn.Conv2d, x: Tensor, _: None = None) -> Tensor:
-        return nn.Conv2d.forward(self, x)
-
-    def upsample(x: Tensor, scale: int) -> Tensor:
-        return F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
-
-    with (
-        patch.object(swinir.SwinBlock, "_attn", block._attn),  # noqa: SLF001
-        patch.object(swinir.SwinBlock, "get_attn_mask", block.get_attn_mask),
-        patch.object(winograd.Conv3x3, "forward", convolve),
-        patch.object(gelu.GELU, "forward", nn.GELU.forward),
-        patch.object(han, "wins_on", lambda *_: False),
-        patch.object(pyramid, "upsample", upsample),
-    ):
-        yield
 
 
 def channels_first(model: Reconstructor) -> Reconstructor:
@@ -147,7 +122,7 @@ def one_at_a_time(model: Reconstructor, images: Sequence[Pixels]) -> None:
     for image in images:
         x = to_tensor(image[None]).contiguous()
         height, width = image.shape[:2]
-        window = swinir.WINDOW
+        window = WINDOW
         padding = (0, window - width % window, 0, window - height % window)
         for restored, scale in zip(model(F.pad(x, padding, mode="replicate")), SCALES, strict=True):
             to_pixels(restored[:, :, : height * scale, : width * scale])
@@ -300,20 +275,19 @@ def arithmetic(*, quick: bool) -> None:
         else:
             patches = patches[:2]
         x, patches = (t.contiguous(memory_format=torch.channels_last) for t in (x, patches))
-        with as_published():
-            forward = flop(lambda model=model, x=x: model(x))
-            step = flop(lambda model=model, x=patches: _gradients(model, x, 1))
+        forward = flop(lambda model=model, x=x: model(x))
+        step = flop(lambda model=model, x=patches: _gradients(model, x, 1))
 
         def infer(model: Reconstructor = model, x: Tensor = x) -> None:
-            with torch.inference_mode():
-                model(x)
+            with single_threads(PARAMS.threads) as pool:  # as `restore_batches` does
+                list(pool.map(torch.inference_mode()(model.forward), [x] * PARAMS.threads))
 
         def learn(model: Reconstructor = model, x: Tensor = patches) -> None:
             _gradients(model, x, PARAMS.threads)
 
         seconds = alternate(repeats, infer, learn)
         show(f"{name}.per_64x32_crop", forward / len(x) / 2e9, "GMAC")
-        show(f"{name}.inference", forward / seconds[0] / 1e9, "GFLOP/s")
+        show(f"{name}.inference", PARAMS.threads * forward / seconds[0] / 1e9, "GFLOP/s")
         show(f"{name}.training", step / seconds[1] / 1e9, "GFLOP/s")
 
 
@@ -321,13 +295,6 @@ def _gradients(model: Reconstructor, x: Tensor, parts: int) -> None:
     targets = [torch.zeros(len(x), 3, *(s * side for side in x.shape[2:])) for s in SCALES]
     with single_threads(parts) as pool:
         backward(model, x, targets, (1, 1, 1), pool, parts)
-
-
-def flop(work: Callable[[], object]) -> int:
-    """Floating-point operations of products and convolutions."""
-    with FlopCounterMode(display=False) as counter:
-        work()
-    return int(counter.get_total_flops())
 
 
 def show(name: str, value: float, unit: str) -> None:

@@ -34,7 +34,7 @@ pin_environment(PARAMS.threads)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from plain_operators import flop  # noqa: E402
 
 from pyramid_reid.checkpoints import Checkpoints  # noqa: E402
 from pyramid_reid.crops import Pixels  # noqa: E402
@@ -74,11 +74,9 @@ def sizes() -> None:
     for name, size in PUBLISHED.items():
         head_dim = 16 if name.endswith("light") else 64
         model = Reconstructor(Architecture(size=size, head_dim=head_dim, scales=SCALES))
-        with FlopCounterMode(display=False) as counter:
-            model(torch.rand(1, 3, 64, 32))
         trunk, whole = (sum(p.numel() for p in m.parameters()) for m in (build(size), model))
         own = f"{trunk + upsampler[name]:,}" if upsampler[name] else "-"
-        gmac = counter.get_total_flops() / 2e9
+        gmac = flop(lambda model=model: model(torch.rand(1, 3, 64, 32))) / 2e9
         print(f"| `{name}` | {trunk:,} | {own} | {published[name]} | {whole:,} | {gmac:.1f} |")
 
 

@@ -19,7 +19,8 @@ ARITHMETIC = {"contract", "nsz"}
 # What numba keeps of a function is outdated when the function's own file changes. What this one
 # gives goes into functions of other files: they are kept in a folder of each state of it.
 _STATE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-config.CACHE_DIR = str(Path(config.CACHE_DIR or Path(__file__).parent / "__pycache__") / _STATE)
+_kept = Path(config.CACHE_DIR or Path(__file__).parent / "__pycache__")  # type: ignore[attr-defined]
+config.CACHE_DIR = str(_kept / _STATE)  # type: ignore[attr-defined]
 
 
 def compiled(function: Function) -> Function:
