@@ -315,7 +315,7 @@ def main() -> None:
     start_torch("cpu", PARAMS.threads)
     kind = "CAVIAR4REID" if arguments.data_root else "made-up sizes"
     print(f"# {platform.machine()}, {os.cpu_count()} cores, {PARAMS.threads} threads; {kind}")
-    # arithmetic(quick=arguments.quick)
+    arithmetic(quick=arguments.quick)
     generation(arguments.data_root, quick=arguments.quick)
     training(arguments.data_root, quick=arguments.quick)
 

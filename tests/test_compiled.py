@@ -34,7 +34,7 @@ print(sha.hexdigest())
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names instruction sets of x86")
 def test_bytes_do_not_depend_on_the_width_of_vectors(tmp_path):
     runs = []
-    for features in (None, "+avx,+avx2,+fma", "+avx,+fma"):
+    for features in (None, "+avx2,+fma", "+avx2,+fma,+prefer-128-bit"):
         environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / str(features))}
         if features:
             environment |= {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features}

@@ -1,3 +1,4 @@
+import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from pyramid_reid.checkpoints import Checkpoints
 from pyramid_reid.errors import UserError
@@ -71,6 +73,14 @@ def test_an_untrained_network_is_bicubic(name, size):
         images = pyramid.build(ARCHITECTURES[name], 0).eval()(x)
     for image, scale in zip(images, SMALL.scales, strict=True):
         torch.testing.assert_close(image, pyramid.upsample(x, scale), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 7), (13, 5), (64, 32)])
+def test_up_sampling_is_torch_s_bicubic(size):
+    x = random(2, 3, *size)
+    for scale in (1, 2, 3, 4, 7):
+        expected = F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
+        torch.testing.assert_close(pyramid.upsample(x, scale), expected, atol=2e-6, rtol=0)
 
 
 def test_scales_are_any_that_increase():
@@ -180,6 +190,19 @@ def test_channel_attention_by_hand():
     mask = torch.tensor([[[[1.0, 1.0], [1.0, 0.0]]]])
     gate = 1 / (1 + np.exp(-2 * 2.0))  # of the mean of 1, 2 and 3
     torch.testing.assert_close(attention(x, mask)[0, 0, 0, 0], torch.tensor(gate).float())
+
+
+def test_channel_spatial_attention_is_a_convolution_of_volumes():
+    attention = build(SIZE_OF["han"]).csa
+    torch.nn.init.constant_(attention.gamma, 0.5)
+    exact = copy.deepcopy(attention).double()  # a convolution of volumes in float64
+    results = []
+    for network in (attention, exact):
+        x = random(2, 16, 5, 7).to(network.gamma.dtype).requires_grad_()
+        y = network(x)
+        results.append([y, *torch.autograd.grad(y.sin().sum(), (x, *network.parameters()))])
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
 
 
 def test_layer_attention_by_hand():

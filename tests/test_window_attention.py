@@ -62,3 +62,8 @@ def test_images_of_a_batch_do_not_touch():
     together = WindowedAttention.apply(qkv, bias, None, 4, 0.3)
     alone = [WindowedAttention.apply(one, bias, None, 4, 0.3) for one in qkv.split(1)]
     torch.testing.assert_close(together, torch.cat(alone), atol=0, rtol=0)
+
+
+def test_parts_of_windows_are_an_error():
+    with pytest.raises(ValueError, match="12 x 16 is no multiple of a window of 8"):
+        WindowedAttention.apply(random(1, 12, 16, 6), torch.zeros(1, 64, 64), None, 0, 1.0)

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,16 +58,45 @@ def test_one_tap_moves_the_image_and_brings_in_zeros():
             torch.testing.assert_close(conv(x), moved, atol=5e-5, rtol=0)
 
 
-@torch.no_grad()
-def test_what_is_remembered_of_a_weight_changes_with_it():
+def test_what_is_remembered_of_a_weight_changes_with_it(monkeypatch):
     conv, x = layer(), image(1, 16, 5, 5)
-    first = conv(x)
-    torch.testing.assert_close(conv(x), first, atol=0, rtol=0)
-    conv.weight.mul_(2)
-    conv.bias.mul_(2)
-    torch.testing.assert_close(conv(x), 2 * first)
-    conv.load_state_dict(layer().state_dict())
-    torch.testing.assert_close(conv(x), first, atol=0, rtol=0)
+    transformations = []
+    transform = winograd.transformed
+
+    def transformed(weight, **options):
+        transformations.append(weight)
+        return transform(weight, **options)
+
+    def check(times):
+        transformations.clear()
+        expected = F.conv2d(x, conv.weight, conv.bias, padding=1)
+        with torch.no_grad():
+            for _ in range(2):
+                torch.testing.assert_close(conv(x), expected, atol=1e-3, rtol=0)
+        assert len(transformations) == times
+
+    monkeypatch.setattr(winograd, "transformed", transformed)
+    check(times=1)
+    check(times=0)
+    with torch.no_grad():
+        conv.weight.mul_(2)
+    check(times=1)
+    conv.load_state_dict(layer().state_dict(), assign=True)
+    check(times=1)
+    optimizer = torch.optim.Adam(conv.parameters(), lr=1, fused=True)  # counts no version up
+    conv(x).sum().backward()
+    optimizer.step()
+    check(times=1)
+    optimizer.step()
+    conv.eval()
+    check(times=1)
+    conv = copy.deepcopy(conv)
+    check(times=1)
+
+
+def test_a_wrong_number_of_channels_is_an_error():
+    with torch.no_grad(), pytest.raises(ValueError, match="17 channels for a convolution of 16"):
+        layer()(image(1, 17, 5, 5))
 
 
 @pytest.mark.parametrize("grad", [True, False])

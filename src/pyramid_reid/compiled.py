@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
+import torch
 from numba import config, njit
+from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -28,8 +31,18 @@ def compiled(function: Function) -> Function:
 
     It runs without Python's lock, so that several threads can be in it, and does not check indices.
     """
-    compile_ = njit(cache=True, nogil=True, error_model="numpy", fastmath=ARITHMETIC)
-    return cast("Function", compile_(function))
+    compile_ = partial(njit, nogil=True, error_model="numpy", fastmath=ARITHMETIC)
+    try:
+        return cast("Function", compile_(cache=True)(function))
+    except RuntimeError:  # no folder can be written to: each process compiles for itself
+        return cast("Function", compile_()(function))
+
+
+def is_for(x: Tensor) -> bool:
+    """Whether compiled functions compute with x: float32 on a CPU, to stay so."""
+    return (
+        x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def inlined(function: Function) -> Function:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from pyramid_reid.compiled import LOG2_E, compiled, exp2, inlined
+from pyramid_reid.compiled import LOG2_E, compiled, exp2, inlined, is_for
 
 Array = NDArray[np.float32]
 f32 = np.float32
@@ -29,7 +30,7 @@ class GELU(nn.GELU):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape to the same."""
-        if x.device.type != "cpu" or x.dtype != torch.float32:
+        if not is_for(x):
             return super().forward(x)
         y: Tensor = Gelu.apply(x)
         return y
@@ -52,6 +53,7 @@ class Gelu(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """Gradient of x."""
         (x,) = ctx.saved_tensors

@@ -84,7 +84,7 @@ def _interpolate(x: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(x, (height, width), mode="bicubic", align_corners=False)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def _bicubic(side: int, scale: int, dtype: torch.dtype) -> Tensor:
     """What bicubic up-sampling does to a row of pixels, (s side, side).
 

@@ -13,6 +13,7 @@ import torch
 from timm.models import swin_transformer
 from torch import Tensor, nn
 
+from pyramid_reid.compiled import is_for
 from pyramid_reid.params import SwinSize
 from pyramid_reid.restoration.gelu import GELU
 from pyramid_reid.restoration.window_attention import WINDOW, WindowedAttention
@@ -43,7 +44,7 @@ class SwinBlock(swin_transformer.SwinTransformerBlock):
 
     def _attn(self, x: Tensor) -> Tensor:
         """(S)W-MSA of (B, H, W, dim)."""
-        if x.device.type != "cpu" or x.dtype != torch.float32:
+        if not is_for(x):
             windowed: Tensor = super()._attn(x)  # type: ignore[no-untyped-call]
             return windowed
         bias = self.attn._get_rel_pos_bias()[0]  # noqa: SLF001 - (heads, N, N)

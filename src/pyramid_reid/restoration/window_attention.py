@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from pyramid_reid.compiled import LN_2, LOG2_E, compiled, exp2, inlined
 
@@ -48,9 +49,14 @@ class WindowedAttention(torch.autograd.Function):
             mask: (windows, N, N), symmetric, of the windows in the last row or column if they are
                 shifted: 0, or so low that nothing is attended to; else None.
             shift: of the windows, down and to the right.
+
+        Raises:
+            ValueError: H or W is no multiple of the window.
         """
         qkv, bias = qkv.detach().contiguous(), bias.detach() * float(LOG2_E)
         batch, height, width, three = qkv.shape
+        if height % WINDOW or width % WINDOW:
+            raise ValueError(f"{height} x {width} is no multiple of a window of {WINDOW}")
         heads, windows = len(bias), height * width // TOKENS
         attended = qkv.new_empty(batch, height, width, three // 3)
         statistics = qkv.new_empty(batch, windows, heads, 2, TOKENS)
@@ -65,6 +71,7 @@ class WindowedAttention(torch.autograd.Function):
         return attended
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of qkv and of the bias."""
         qkv, bias, attended, statistics = ctx.saved_tensors
@@ -113,7 +120,12 @@ def _loops(channels: int) -> tuple[Loop, Loop]:
     """Attention and its gradient for heads of so many channels, a constant that LLVM unrolls by."""
     even = channels + channels % 2
 
-    @compiled
+    def of_channels(loop: Loop) -> Loop:
+        # numba keeps what it compiled by this name
+        loop.__qualname__ = f"{loop.__qualname__}_{channels}"
+        return compiled(loop)
+
+    @of_channels
     def attend(
         qkv: Array,
         bias: Array,
@@ -166,7 +178,7 @@ def _loops(channels: int) -> tuple[Loop, Loop]:
                         for c in range(channels):
                             token[low + c] = sums[c, t] * inverses[t]
 
-    @compiled
+    @of_channels
     def differentiate(
         qkv: Array,
         bias: Array,

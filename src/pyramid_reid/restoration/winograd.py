@@ -3,7 +3,7 @@
 F(4 x 4, 3 x 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016:
 a tile of 4 x 4 outputs is Y = A^T [(G g G^T) * (B^T d B)] A of its 6 x 6 inputs d and the kernel g.
 Summed over channels, the products are 36 of matrices, with a quarter of the multiplications of the
-convolution itself. The price is rounding: errors are a few times those of float32 convolutions.
+convolution itself. The price is rounding: errors are about ten times those of float32 convolutions.
 
 Images have their channels last in memory: whole rows of them are transformed at once.
 """
@@ -11,14 +11,15 @@ Images have their channels last in memory: whole rows of them are transformed at
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from pyramid_reid.compiled import compiled, inlined
+from pyramid_reid.compiled import compiled, inlined, is_for
 
 FEWEST_CHANNELS = 16
 """Of inputs and outputs: with fewer, the products are too small to be worth the transforms."""
@@ -44,32 +45,49 @@ class Conv3x3(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
-        self._kernels: tuple[tuple[int, int], Tensor] | None = None
+        self._remembered: tuple[int, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, in_channels, H, W) and mask (B, 1, H, W), a factor, to (B, out_channels, H, W)."""
         if not wins_on(x, min(self.in_channels, self.out_channels)):
             y = super().forward(x)
         elif torch.is_grad_enabled():
+            self._remembered = None
             y = Convolution.apply(x, self.weight, self.bias)
         else:
-            return convolve(x, self._transformed(), self.get_parameter("bias"), mask)
+            return convolve(x, self._kernels(), self.get_parameter("bias"), mask)
         return y if mask is None else y * mask
 
-    def _transformed(self) -> Tensor:
-        """The weight's kernels (36, C, O), from memory while the weight is the same."""
-        weight = self.weight
-        if weight.is_inference():  # nothing counts its changes
+    def _kernels(self) -> Tensor:
+        """The weight's kernels (36, C, O).
+
+        They are remembered while nothing shows that the weight may have changed: its version,
+        which fused optimisers do not count up, a gradient that is asked for, `train` and `eval`.
+        """
+        weight, remembered = self.weight, self._remembered
+        if weight.is_inference():  # has no version
             return transformed(weight).transpose(1, 2)
-        state = weight.data_ptr(), weight._version  # noqa: SLF001 - there is no other way
-        if self._kernels is None or self._kernels[0] != state:
-            self._kernels = state, transformed(weight).transpose(1, 2)
-        return self._kernels[1]
+        version = weight._version  # noqa: SLF001 - there is no other way
+        if remembered is not None:
+            of_version, of_weight, kernels = remembered
+            if of_version == version and of_weight.data_ptr() == weight.data_ptr():
+                return kernels
+        kernels = transformed(weight).transpose(1, 2)
+        self._remembered = version, weight.detach(), kernels
+        return kernels
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's."""
+        self._remembered = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_remembered": None}
 
 
 def wins_on(x: Tensor, channels: int) -> bool:
     """Whether `Convolution` is there for x, and pays with so many channels in or out."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and channels >= FEWEST_CHANNELS
+    return is_for(x) and channels >= FEWEST_CHANNELS
 
 
 class Convolution(torch.autograd.Function):
@@ -88,6 +106,7 @@ class Convolution(torch.autograd.Function):
         return convolve(x, transformed(weight).transpose(1, 2), bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of x, the weight and the bias."""
         x, weight = ctx.saved_tensors
@@ -102,14 +121,20 @@ def convolve(x: Tensor, kernels: Tensor, bias: Tensor, mask: Tensor | None = Non
     Args:
         bias: (O,).
         mask: (B, 1, H, W), by which the result is multiplied.
+
+    Raises:
+        ValueError: x has not as many channels as the kernels.
     """
     images = _channels_last(x)
     batch, height, width, _ = images.shape
     _, channels, outputs = kernels.shape
+    if x.shape[1] != channels:
+        raise ValueError(f"{x.shape[1]} channels for a convolution of {channels}")
     y = torch.empty(batch, outputs, height, width, memory_format=torch.channels_last)
     source, result = _rows(images), y.permute(0, 2, 3, 1).numpy()
-    factors = images.new_ones(batch, height, width) if mask is None else mask[:, 0].contiguous()
-    others = bias.detach().numpy(), factors.numpy()
+    factors = images.new_ones(1) if mask is None else mask[:, 0]
+    factors = factors.expand(batch, height, width).contiguous()
+    others = bias.detach().contiguous().numpy(), factors.numpy()
     for first, last, tiles in _chunks(images, outputs):
         points = images.new_empty(POINTS, tiles, channels)
         _transform_inputs(source, first, last, channels, points.numpy())
