@@ -75,6 +75,16 @@ def test_an_untrained_network_is_bicubic(name, size):
         torch.testing.assert_close(image, pyramid.upsample(x, scale), atol=0, rtol=0)
 
 
+@torch.no_grad()
+def test_convolving_pairs_is_convolving_to_the_last_bit():
+    conv = pyramid.Head(4, 16, 2).rgb
+    torch.nn.init.normal_(conv.weight)
+    torch.nn.init.normal_(conv.bias)
+    for size in ((1, 2), (5, 8), (16, 30)):
+        x = random(2, 16, *size).contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(pyramid.convolve_pairs(x, conv), conv(x), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (13, 5), (64, 32)])
 def test_up_sampling_is_torch_s_bicubic(size):
     x = random(2, 3, *size)
@@ -225,6 +235,11 @@ def test_batches_hold_every_crop_once_and_no_more_pixels_than_allowed(multiple):
     for batch in batches:
         (padded,) = {tuple(-(-side // multiple) * multiple for side in sizes[n]) for n in batch}
         assert len(batch) * padded[0] * padded[1] <= 5000
+    pixels = [
+        sum(-(-h // multiple) * -(-w // multiple) for h, w in map(sizes.__getitem__, batch))
+        for batch in batches
+    ]
+    assert pixels == sorted(pixels, reverse=True)  # threads that share them end together
     assert len(batches) < (120 if multiple == 8 else 160)
     assert plan([(100, 100)], 10, multiple) == [[0]]
 

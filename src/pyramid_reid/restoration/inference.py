@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
 from itertools import islice
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -38,9 +39,14 @@ def plan(sizes: Sequence[tuple[int, int]], batch_pixels: int, multiple: int) -> 
         by_size[-(-height // multiple), -(-width // multiple)].append(number)
     batches = []
     for (rows, columns), numbers in by_size.items():
-        size = max(1, batch_pixels // (rows * columns * multiple**2))
-        batches += [numbers[start : start + size] for start in range(0, len(numbers), size)]
-    return batches
+        pixels = rows * columns * multiple**2
+        size = max(1, batch_pixels // pixels)
+        for start in range(0, len(numbers), size):
+            batch = numbers[start : start + size]
+            batches.append((len(batch) * pixels, batch))
+    # the largest first, so that threads and processes that share them end together
+    batches.sort(key=itemgetter(0), reverse=True)
+    return [batch for _, batch in batches]
 
 
 def restore(
