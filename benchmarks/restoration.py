@@ -122,8 +122,7 @@ def one_at_a_time(model: Reconstructor, images: Sequence[Pixels]) -> None:
     for image in images:
         x = to_tensor(image[None]).contiguous()
         height, width = image.shape[:2]
-        window = WINDOW
-        padding = (0, window - width % window, 0, window - height % window)
+        padding = (0, WINDOW - width % WINDOW, 0, WINDOW - height % WINDOW)
         for restored, scale in zip(model(F.pad(x, padding, mode="replicate")), SCALES, strict=True):
             to_pixels(restored[:, :, : height * scale, : width * scale])
 

@@ -202,6 +202,19 @@ def test_channel_attention_by_hand():
     torch.testing.assert_close(attention(x, mask)[0, 0, 0, 0], torch.tensor(gate).float())
 
 
+def test_a_residual_block_by_hand():
+    # kernels of one tap: y = 2 relu(3 x), of which the skip adds a gated part
+    block = build(SIZE_OF["han"]).body[0].body[0]
+    first, _, second, attention = block.body
+    for conv, factor in ((first, 3), (second, 2)):
+        torch.nn.init.zeros_(conv.weight)
+        torch.nn.init.zeros_(conv.bias)
+        conv.weight.data[range(16), range(16), 1, 1] = factor
+    x = random(1, 16, 5, 6) - 0.5
+    y = 6 * x.clamp(min=0)
+    torch.testing.assert_close(block(x, None), x + y * attention(y, None), atol=1e-5, rtol=1e-5)
+
+
 def test_channel_spatial_attention_is_a_convolution_of_volumes():
     attention = build(SIZE_OF["han"]).csa
     torch.nn.init.constant_(attention.gamma, 0.5)
