@@ -38,17 +38,17 @@ def compiled(function: Function) -> Function:
         return cast("Function", compile_()(function))
 
 
+def inlined(function: Function) -> Function:
+    """The same for a short function that compiled ones call."""
+    compile_ = njit(inline="always", error_model="numpy", fastmath=ARITHMETIC)
+    return cast("Function", compile_(function))
+
+
 def is_for(x: Tensor) -> bool:
     """Whether compiled functions compute with x: float32 on a CPU, to stay so."""
     return (
         x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     )
-
-
-def inlined(function: Function) -> Function:
-    """The same for a short function that compiled ones call."""
-    compile_ = njit(inline="always", error_model="numpy", fastmath=ARITHMETIC)
-    return cast("Function", compile_(function))
 
 
 f32 = np.float32

@@ -76,7 +76,7 @@ def convolve_pairs(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """A 3 x 3 convolution of (B, C, H, W) to few channels, to the last bit; W is even.
 
     Two pixels of a row are one with twice the channels: a CPU's vectors, which hold channels, are
-    fuller, and the time is two thirds.
+    fuller.
     """
     weight, bias = conv.weight, conv.get_parameter("bias")
     left, right = F.pad(weight, (0, 1)), F.pad(weight, (1, 0))  # four columns for two pixels

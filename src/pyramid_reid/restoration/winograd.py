@@ -3,7 +3,7 @@
 F(4 x 4, 3 x 3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016:
 a tile of 4 x 4 outputs is Y = A^T [(G g G^T) * (B^T d B)] A of its 6 x 6 inputs d and the kernel g.
 Summed over channels, the products are 36 of matrices, with a quarter of the multiplications of the
-convolution itself. The price is rounding: errors are about ten times those of float32 convolutions.
+convolution itself. The price is rounding: errors are larger than those of float32 convolutions.
 
 Images have their channels last in memory: whole rows of them are transformed at once.
 """
@@ -186,7 +186,7 @@ def _rows(images: Tensor) -> Array:
 def _chunks(images: Tensor, outputs: int) -> Iterator[tuple[int, int, int]]:
     """First, last and number of tiles of some rows of tiles of (B, H, W, C) at a time."""
     batch, height, width, channels = images.shape
-    total, columns = batch * -(-height // 4), -(-width // 4)
+    total, columns = batch * -(-height // TILE), -(-width // TILE)
     step = max(1, AT_ONCE // (POINTS * (channels + outputs) * columns))
     for first in range(0, total, step):
         last = min(first + step, total)
