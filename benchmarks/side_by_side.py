@@ -20,7 +20,7 @@ class OtherProcess:
 
     def __init__(self, *arguments: object) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, sys.argv[0], "--child", *map(str, arguments)],
+            [sys.executable, "-m", _program(), "--child", *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -42,6 +42,11 @@ class OtherProcess:
         if not answer:
             sys.exit("the process that is measured beside failed")
         return float(answer)
+
+
+def _program() -> str:
+    """Name of the module that runs, as `python -m` takes it."""
+    return str(sys.modules["__main__"].__spec__.name)  # type: ignore[union-attr]
 
 
 def serve(measure: Callable[[], float]) -> None:

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import yaml
 
-from pyramid_reid import params as params_module
-from pyramid_reid.crops import Crop, CropStore, CropWriter
-from pyramid_reid.runtime import pin_environment, start_torch
+from pyramid_reid.core import params as params_module
+from pyramid_reid.core.crops import Crop, CropStore, CropWriter
+from pyramid_reid.core.runtime import pin_environment, start_torch
 
 pin_environment(2)  # before any test module imports torch
 
 ROOT = Path(__file__).resolve().parent.parent
 # last, as a module of the same name elsewhere is meant
-sys.path.append(str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,44 +1,8 @@
-"""Tools beside the stages of the pipeline.
+"""`python -m pyramid_reid`: the command line."""
 
-    pyramid-reid compare A B
-
-names the first stage whose bytes differ between two runs, and by how much their figures do. A and
-B are folders with a dvc.lock, Git revisions, or names of experiments. Like `diff`, it ends with 0
-when all outs are the same, with 1 when some differ, and with 2 when it cannot tell.
-"""
-
-from __future__ import annotations
-
-import argparse
-import signal
 import sys
-from pathlib import Path
 
-from pyramid_reid import compare
-from pyramid_reid.errors import UserError
-from pyramid_reid.runs import read
-
-
-def main() -> int:
-    """Run the tool that the command line names; the number to end with."""
-    parser = argparse.ArgumentParser(
-        prog="pyramid-reid", description=(__doc__ or "").splitlines()[0]
-    )
-    tools = parser.add_subparsers(required=True)
-    tool = tools.add_parser("compare", help="the first stage whose bytes differ between two runs")
-    for name in ("a", "b"):
-        tool.add_argument(name, help="folder with a dvc.lock, Git revision, or experiment")
-    given = parser.parse_args()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
-    try:
-        ours, theirs = (read(name, Path()) for name in (given.a, given.b))
-    except UserError as error:
-        print(f"pyramid-reid compare: {error}", file=sys.stderr)
-        return 2
-    for part in (compare.first_stage, compare.figures, compare.records):
-        print("\n".join(part(ours, theirs)))
-    return 1 if compare.changed_stages(ours, theirs) else 0
-
+from pyramid_reid.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,1 +1,1 @@
-"""Re-identification: OSNet, its training and its features."""
+"""From crops to features: OSNet, its training, and feature extraction."""

@@ -1,1 +1,1 @@
-"""Restoration: feature extractor E, pyramid heads RC, their training and their use."""
+"""From a crop to its pyramid: networks, their training, and the generation of all crops."""

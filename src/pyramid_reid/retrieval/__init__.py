@@ -1,1 +1,1 @@
-"""Retrieval: distances, their fusion, and what is read off them. NumPy only."""
+"""Distances, fusion, ranking metrics, re-ranking, uncertainty: NumPy alone."""

@@ -1,0 +1,1 @@
+"""The drawn set: people of boxes and tubes, seen by two cameras."""

@@ -1,0 +1,1 @@
+"""From distance files to reported figures and pictures."""

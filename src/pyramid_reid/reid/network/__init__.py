@@ -1,0 +1,1 @@
+"""OSNet, and what it takes in."""

@@ -1,0 +1,1 @@
+"""Training of OSNet: batches, augmentation, pretrained starts, the loop."""

@@ -1,0 +1,1 @@
+"""Compiled loops for CPUs, each with a twin in torch."""

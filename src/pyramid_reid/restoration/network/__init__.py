@@ -1,0 +1,1 @@
+"""The reconstructor: an extractor (HAN or SwinIR) and three heads."""

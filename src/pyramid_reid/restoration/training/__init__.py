@@ -1,0 +1,1 @@
+"""Training of the reconstructor, and how good a restoration is."""

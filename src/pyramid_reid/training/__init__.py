@@ -1,0 +1,1 @@
+"""What both trainings share: checkpoints, several processes, live curves, foreign weights."""

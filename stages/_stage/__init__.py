@@ -1,0 +1,169 @@
+"""What every stage shares: the library of this checkout, params, and how it reports.
+
+Imported before NumPy, which reads the settings that are made here when it is loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+# This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
+sys.path.insert(0, str(ROOT / "src"))
+
+from _stage import intact  # noqa: E402
+from pyramid_reid.core import provenance  # noqa: E402
+from pyramid_reid.core.errors import UserError  # noqa: E402
+from pyramid_reid.core.params import Params, load  # noqa: E402
+from pyramid_reid.core.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
+
+pin_environment(threads=1)  # where results depend on the number, `_stage.threads` sets it
+
+PARAMS, LOCKS, RECORDS = Path("params.yaml"), Path("data/locks"), Path("data/records")
+NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
+RECORDED = [Path("data/raw/images.csv"), Path("data/crops/splits.csv")]
+"""Files whose hashes stand in each record: images with theirs, and splits with theirs."""
+GRACE_S = 3.0
+"""Seconds that a process of several leaves to the one that knows why the run ends."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def run(main: Callable[[Params], str]) -> None:
+    """Run a stage: `main` gets the params and returns one line that says what it did.
+
+    Mistakes of the user, and what the machine refuses, end with one line instead of a traceback.
+    """
+    start, checkout = time.perf_counter(), provenance.revision(ROOT)
+    try:
+        several = world_size() > 1
+        params = load(PARAMS)
+        with alone():
+            if "DVC_STAGE" in os.environ and is_main():
+                intact.check(os.environ["DVC_STAGE"])
+            said = main(params)
+        if is_main():
+            keep_record(checkout)
+    except UserError as error:
+        fail(f"{NAME}: {error}", 1)
+    except OSError as error:
+        fail(f"{NAME}: {refusal(error)}", 1)
+    except MemoryError:
+        fail(f"{NAME}: the memory is not enough; end other programs, or lower the batch size", 1)
+    except KeyboardInterrupt:
+        fail(f"{NAME}: {STOPPED}", 130)
+    except Exception:
+        if several:
+            time.sleep(GRACE_S)  # most likely another one failed, and the launcher ends this one
+        raise
+    if is_main():
+        print(f"{NAME}: {said} ({time.perf_counter() - start:.0f} s)", flush=True)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other processes from running this stage at once.
+
+    When DVC is killed, the stage that it started runs on: a second one would write the same files.
+
+    Raises:
+        UserError: one runs.
+    """
+    if not is_main():
+        yield
+        return
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    # never removed: another process may hold it open
+    with (LOCKS / NAME.replace(" ", "-")).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise UserError(
+                f"this stage already runs (process {file.read()}): wait until it has ended, or end"
+                " it, then run `dvc repro` again"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def refusal(error: OSError) -> str:
+    """What the operating system refused, and what to do."""
+    said = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
+    if error.errno in FULL:
+        return f"{said}: make room, then run `dvc repro` again; nothing that was finished is lost"
+    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return f"{said}: make it writable for you, then run `dvc repro` again"
+    return f"{said}: mend this, then run `dvc repro` again"
+
+
+STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
+
+
+def interrupted(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Say in one line that the user stopped the stage while it was still being loaded."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{NAME}: {STOPPED}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = interrupted
+
+
+def keep_record(checkout: dict[str, object]) -> None:
+    """Write the record of a run that has ended; what it made is good without it, too.
+
+    An experiment in a folder of its own (`--temp`, queued), which DVC removes, leaves it in the
+    project that started it.
+    """
+    project, experiment = Path(os.environ.get("DVC_ROOT", ROOT)), os.environ.get("DVC_EXP_NAME")
+    temporary = experiment is not None and project.resolve() != ROOT
+    folder = project / RECORDS / str(experiment) if temporary else RECORDS
+    inputs = RECORDED[:1] if NAME == "download" else RECORDED  # older splits are none of download's
+    path = folder / f"{NAME.replace(' ', '@')}.json"
+    try:
+        provenance.write(path, provenance.gather(checkout, inputs))
+    except OSError as error:
+        print(f"{NAME}: no record of this run in {path}: {error}", file=sys.stderr)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End the process with a message; of several that fail alike, only the main one speaks.
+
+    Their launcher ends all of them as soon as one has ended.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        print(message, file=sys.stderr)
+        sys.exit(code)
+    if not is_main():
+        time.sleep(GRACE_S)
+        message = f"{message} (process {rank()})"
+    print(message, file=sys.stderr, flush=True)
+    os._exit(code)  # to leave the others in order would mean to wait for them
+
+
+def image_folder(root: str | None, name: str) -> Path:
+    """The folder of a set's images: where it was drawn or extracted, fetched, or `data.root`."""
+    if name in {"synthetic", "cuhk03"}:
+        return Path("data/raw/images")
+    if root is None:
+        return Path("data/downloads") / name / "set"
+    return Path(root).parent if Path(root).is_file() else Path(root)
+
+
+def crops_of(branch: str) -> Path:
+    """The crop store of a branch."""
+    return Path("data/crops") if branch == "ori" else Path("data/pyramid") / branch
