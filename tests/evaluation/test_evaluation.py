@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.evaluation import report
-from pyramid_reid.evaluation.report import Judging, cmc_curves, evaluate_splits
+from pyramid_reid.evaluation.rankings import Judging, cmc_curves, evaluate_splits, report
 from pyramid_reid.retrieval.distance import cosine_distances, normalize
 from pyramid_reid.retrieval.rerank import Rerank
 

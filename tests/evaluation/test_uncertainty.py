@@ -5,7 +5,7 @@ from scipy import stats
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.evaluation import queries
-from pyramid_reid.evaluation.report import Split
+from pyramid_reid.evaluation.rankings import Split
 from pyramid_reid.retrieval.metrics import evaluate
 from pyramid_reid.retrieval.uncertainty import bootstrap, cluster, sign_flip
 

@@ -4,8 +4,7 @@ import pytest
 from test_evaluation import table, write
 
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.evaluation import report
-from pyramid_reid.evaluation.report import Judging, evaluate_splits
+from pyramid_reid.evaluation.rankings import Judging, evaluate_splits, report
 from pyramid_reid.evaluation.weight_sweep import reachable, sweep
 from pyramid_reid.retrieval.metrics import Judge, evaluate, summary
 from pyramid_reid.retrieval.sweep import Sweep, best, simplex

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
-from pyramid_reid.evaluation.report import Split
+from pyramid_reid.evaluation.rankings import Split
 from pyramid_reid.retrieval.uncertainty import bootstrap, cluster, sign_flip
 
 KEYS = ["split", "pid", "camid", "ratio", "height", "width", "source"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.progress import progress
-from pyramid_reid.evaluation.report import Judging, common_splits, distance_runs, labels
+from pyramid_reid.evaluation.rankings import Judging, common_splits, distance_runs, labels
 from pyramid_reid.retrieval.metrics import rows_at_a_time
 from pyramid_reid.retrieval.sweep import Sweep, best, simplex
 
