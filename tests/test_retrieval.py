@@ -273,7 +273,7 @@ def test_a_branch_without_weight_takes_no_part():
 def test_distance_files_hold_what_is_computed_at_once(tmp_path, monkeypatch, sizes):
     monkeypatch.setattr("pyramid_reid.retrieval.distance.WRITE_BYTES", 2 * 4 * 7)
     rng = np.random.default_rng(0)
-    query, gallery = (rng.normal(size=(size, 16)).astype(np.float32) for size in sizes)
+    query, gallery = (normalize(rng.normal(size=(size, 16))) for size in sizes)
     path = tmp_path / "distmat.npy"
     assert write_cosine_distances(path, query, gallery) == sizes
     np.testing.assert_allclose(np.load(path), cosine_distances(query, gallery), atol=1e-5)

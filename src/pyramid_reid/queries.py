@@ -21,12 +21,17 @@ BINS = 4
 
 
 def table(done: Sequence[Split]) -> pd.DataFrame:
-    """A row per split and judged query: columns `KEYS`, then `name.figure`, means over draws."""
+    """A row per split and judged query: columns `KEYS`, `gallery_size`, then `name.figure`.
+
+    `gallery_size` is the number of gallery crops that the query is ranked against, in each draw;
+    figures are means over draws.
+    """
     parts = []
     for number, split in enumerate(done):
         first = next(iter(split.results.values()))
         rows = split.query.iloc[first.query][KEYS[1:]].reset_index(drop=True)
         rows.insert(0, "split", number)
+        rows["gallery_size"] = first.gallery_size
         for name, results in split.results.items():
             values = (
                 results.first_rank == 1,
@@ -37,6 +42,17 @@ def table(done: Sequence[Split]) -> pd.DataFrame:
                 rows[f"{name}.{figure}"] = 100 * value.mean(axis=0)
         parts.append(rows)
     return pd.concat(parts, ignore_index=True)
+
+
+def said_of_galleries(done: Sequence[Split], queries: pd.DataFrame) -> str:
+    """How many gallery crops a query is ranked against, of how many: means over queries and splits.
+
+    Args:
+        queries: as `table` makes it of `done`.
+    """
+    all_crops = float(np.mean([len(split.gallery) for split in done]))
+    mean, least = queries.gallery_size.mean(), queries.gallery_size.min()
+    return f"rankings of {mean:.5g} (at least {least}) of {all_crops:.5g} gallery crops"
 
 
 def read(path: Path) -> pd.DataFrame:
