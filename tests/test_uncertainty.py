@@ -142,9 +142,16 @@ def test_the_size_of_each_ranking_is_told(good):
     # twelve gallery crops, none of them from the queries' camera
     assert good.gallery_size.tolist() == [12] * 24
     said = queries.said_of_galleries([split(0, 0.1), split(1, 0.1)], good)
-    assert said == "rankings of 12 (at least 12) of 12 gallery crops"
+    assert said == "all 12 gallery crops in each ranking"
     uneven = good.assign(gallery_size=[9] + [12] * 23)
-    assert queries.said_of_galleries([split(0, 0.1)], uneven).startswith("rankings of 11.875 (at l")
+    assert queries.said_of_galleries([split(0, 0.1)], uneven) == (
+        "11.875 in the mean, at least 9, of 12 gallery crops in each ranking"
+    )
+    drawn = good.assign(gallery_size=6)
+    assert (
+        queries.said_of_galleries([split(0, 0.1)], drawn)
+        == "6, of 12 gallery crops in each ranking"
+    )
 
 
 def test_what_is_told_of_uncertainty(good):

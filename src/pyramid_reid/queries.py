@@ -52,7 +52,10 @@ def said_of_galleries(done: Sequence[Split], queries: pd.DataFrame) -> str:
     """
     all_crops = float(np.mean([len(split.gallery) for split in done]))
     mean, least = queries.gallery_size.mean(), queries.gallery_size.min()
-    return f"rankings of {mean:.5g} (at least {least}) of {all_crops:.5g} gallery crops"
+    if least == all_crops:
+        return f"all {least:g} gallery crops in each ranking"
+    said = "" if least == mean else f" in the mean, at least {least}"
+    return f"{mean:.5g}{said}, of {all_crops:.5g} gallery crops in each ranking"
 
 
 def read(path: Path) -> pd.DataFrame:
