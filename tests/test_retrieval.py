@@ -357,6 +357,14 @@ def test_a_draw_may_be_judged_by_its_own_images():
     assert distances[:, Judge(*labels).gallery(0)].shape == (5, 30)
 
 
+def test_distances_that_must_not_be_changed_are_judged():
+    distances = np.array(HAND, float)
+    distances.flags.writeable = False
+    judge = Judge(*HAND_LABELS)
+    judge.judge(0, distances)
+    same(judge.results, evaluate(HAND, *HAND_LABELS))
+
+
 @pytest.mark.parametrize("start", [-1, 1])
 def test_rows_must_be_of_queries_that_there_are(start):
     with pytest.raises(ValueError, match=r"the queries from -?1 on, of 1"):

@@ -145,12 +145,11 @@ def test_the_size_of_each_ranking_is_told(good):
     assert said == "all 12 gallery crops in each ranking"
     uneven = good.assign(gallery_size=[9] + [12] * 23)
     assert queries.said_of_galleries([split(0, 0.1)], uneven) == (
-        "11.875 in the mean, at least 9, of 12 gallery crops in each ranking"
+        "11.875 of 12 gallery crops in each ranking (at least 9)"
     )
     drawn = good.assign(gallery_size=6)
     assert (
-        queries.said_of_galleries([split(0, 0.1)], drawn)
-        == "6, of 12 gallery crops in each ranking"
+        queries.said_of_galleries([split(0, 0.1)], drawn) == "6 of 12 gallery crops in each ranking"
     )
 
 
@@ -189,6 +188,23 @@ def test_another_experiment_is_compared_on_the_same_queries(good, tmp_path, caps
     monkeypatch.setattr("sys.argv", ["compare_queries", "a.csv", "c.csv"])
     with pytest.raises(SystemExit, match=r"compare_queries: c.csv cannot be read"):
         compare_queries.main()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"ori.mINP": None}, "no table of queries: column ori.mINP is missing"),
+        ({"ori.mAP": np.nan}, "column ori.mAP holds what is no percentage"),
+        ({"fused.rank1": "high"}, "column fused.rank1 holds what is no percentage"),
+        ({"fused.rank1": 101}, "column fused.rank1 holds what is no percentage"),
+    ],
+)
+def test_a_table_without_figures_is_named(good, tmp_path, damage, message):
+    ((column, value),) = damage.items()
+    table = good.drop(columns=column) if value is None else good.assign(**damage)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match=message):
+        queries.read(tmp_path / "a.csv")
 
 
 def test_by_resolution_groups_by_height(good):

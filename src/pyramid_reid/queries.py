@@ -54,8 +54,8 @@ def said_of_galleries(done: Sequence[Split], queries: pd.DataFrame) -> str:
     mean, least = queries.gallery_size.mean(), queries.gallery_size.min()
     if least == all_crops:
         return f"all {least:g} gallery crops in each ranking"
-    said = "" if least == mean else f" in the mean, at least {least}"
-    return f"{mean:.5g}{said}, of {all_crops:.5g} gallery crops in each ranking"
+    said = "" if least == mean else f" (at least {least})"
+    return f"{mean:.5g} of {all_crops:.5g} gallery crops in each ranking{said}"
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -68,9 +68,14 @@ def read(path: Path) -> pd.DataFrame:
         queries = pd.read_csv(path)
     except DAMAGED as error:
         raise UserError(f"{path} cannot be read ({reason(error)})") from error
-    missing = {*KEYS, "fused.rank1"} - set(queries.columns)
+    rankings = {"fused", *names(queries)}
+    figures = [f"{name}.{figure}" for name in sorted(rankings) for figure in FIGURES]
+    missing = {*KEYS, *figures} - set(queries.columns)
     if missing:
         raise UserError(f"{path} is no table of queries: column {min(missing)} is missing")
+    for figure in figures:
+        if not pd.to_numeric(queries[figure], errors="coerce").between(0, 100).all():
+            raise UserError(f"{path}: column {figure} holds what is no percentage")
     return queries
 
 

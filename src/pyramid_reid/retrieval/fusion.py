@@ -34,13 +34,13 @@ def fuse(distmats: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Flo
     }
     if len({part.shape for part in parts.values()}) != 1:
         raise ValueError(f"shapes differ: { ({k: v.shape for k, v in parts.items()}) }")
-    taking_part = weighted(weights)
-    branches = [branch for branch in parts if branch in taking_part]
+    used = taking_part(weights)
+    branches = [branch for branch in parts if branch in used]
     point = np.array([[weights[branch] for branch in branches]], np.float32)
     return np.asarray(weighted_sum([parts[branch] for branch in branches], point)[0])
 
 
-def weighted(weights: Mapping[str, float]) -> list[str]:
+def taking_part(weights: Mapping[str, float]) -> list[str]:
     """The branches that take part: those of a weight above 0.
 
     Raises:
@@ -49,10 +49,10 @@ def weighted(weights: Mapping[str, float]) -> list[str]:
     for branch, weight in weights.items():
         if not 0 <= weight < np.inf:
             raise ValueError(f"the weight of {branch} is {weight}, not a finite number from 0 on")
-    taking_part = [branch for branch, weight in weights.items() if weight]
-    if not taking_part:
+    used = [branch for branch, weight in weights.items() if weight]
+    if not used:
         raise ValueError("no branch has a weight above 0")
-    return taking_part
+    return used
 
 
 def weighted_sum(distances: Sequence[Floats], weights: Floats) -> Floats:

@@ -198,6 +198,8 @@ class Judge:
         """
         columns = self.gallery(draw) if self._single and draw is not None else slice(None)
         distances = numbers(distances, "distances", 2)
+        if not distances.flags.writeable:
+            distances = distances.copy()
         width = self.num_gallery if isinstance(columns, slice) else len(columns)
         if distances.shape[1] != width or not 0 <= start <= len(self._pids) - len(distances):
             raise ValueError(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyramid_reid.retrieval.arrays import numbers, unit_features
-from pyramid_reid.retrieval.fusion import weighted
+from pyramid_reid.retrieval.fusion import taking_part
 
 Floats = NDArray[np.float32]
 
@@ -60,7 +60,7 @@ def join(features: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Flo
         raise ValueError(f"features of {sorted(features)}, weights of {sorted(weights)}")
     parts = {
         branch: unit_features(features[branch], f"features of {branch}")
-        for branch in weighted(weights)
+        for branch in taking_part(weights)
     }
     if len({len(part) for part in parts.values()}) != 1:
         raise ValueError(f"numbers of images differ: { ({k: len(v) for k, v in parts.items()}) }")
@@ -151,9 +151,8 @@ def _neighbours(features: Floats, total: float, k: int) -> tuple[NDArray[np.int6
         squared = _squared(features[start : start + rows], features, total)
         span = slice(start, start + len(squared))
         largest[span] = squared.max(axis=1)
-        squared[
-            np.arange(len(squared)), np.arange(start, start + len(squared))
-        ] = -1  # itself first
+        own = np.arange(len(squared))
+        squared[own, start + own] = -1  # itself first, also among copies
         near = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)
         order = np.argsort(np.take_along_axis(squared, near, axis=1), axis=1, kind="stable")
         neighbours[span] = np.take_along_axis(near, order, axis=1)
