@@ -52,7 +52,8 @@ def main(params: Params) -> str:
     lists = ranked_lists.lists(first, in_split, store, weights, rule)
     ranked_lists.draw(PLOTS / "ranked_lists.png", lists)
     fused = metrics["fused"]
-    return f"fused Rank-1 {fused['rank1']:.1f} %, mAP {fused['mAP']:.1f} %; all in {METRICS}"
+    figures = f"fused Rank-1 {fused['rank1']:.1f} %, mAP {fused['mAP']:.1f} %"
+    return f"{figures}; {queries.said_of_galleries(done, per_query)}; all in {METRICS}"
 
 
 if __name__ == "__main__":

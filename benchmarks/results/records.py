@@ -123,7 +123,7 @@ def _judged(
 
 
 def _means(done: Sequence[Split], ranking: str) -> dict[str, float]:
-    """Figures of a ranking without their deviation over single-shot draws."""
+    """Figures of a ranking, means over draws, without the deviation of draws."""
     figures = report(done)[ranking]
     return {name: value for name, value in figures.items() if not name.endswith("_std")}
 
