@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid.core import crops, raw_set
+from pyramid_reid.core import crops, protocol_record, raw_set
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params
 from pyramid_reid.core.runtime import derive_seed
@@ -29,16 +29,23 @@ def draw(name: str, split: Path) -> None:
 
 def main(params: Params) -> str:
     """Write a crop store per split, the hash of each split, and the data card."""
-    rules = presets.resolve(params.data.name, params.data.splits, params.simulate)
-    root, raw = image_folder(params.data.root, params.data.name), raw_set.read_images(RAW)
-    rule = params.evaluation.rule or rules.rule
+    data = params.data
+    rules = presets.resolve(data.name, data.variant, data.splits, params.simulate)
+    recorded = presets.record(rules)
+    root, raw = image_folder(data.root, data.name), raw_set.read_images(RAW)
+    rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     drawn = params.reid.validation_identities, raw_set.read_test_sets(RAW)
-    numbers = range(params.data.first_split, params.data.first_split + rules.splits)
+    numbers = range(data.first_split, data.first_split + rules.splits)
     problems, splits = checks.of_cameras(raw), dict[int, pd.DataFrame]()
+    lost = list[dict[str, int]]()
     try:
         for split in numbers:
-            splits[split] = roles.assign(raw, rules, params.seed, split, *drawn)
+            decided = roles.decide(raw, rules, params.seed, split, *drawn)
+            lost.append(roles.left_out(decided))
+            splits[split] = roles.taking_part(decided)
             found = checks.of_split(splits[split], rule)
+            if not (splits[split].role == "query").any():
+                found.append(f"the protocol leaves out {roles.told(lost[-1])}")
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:
         problems += [str(error), *packing.unreadable(root, raw)]
@@ -48,6 +55,7 @@ def main(params: Params) -> str:
     names = crops.splits(OUT)
     hashes = pd.DataFrame({"split": names, "sha256": map(roles.digest, splits.values())})
     hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
+    protocol_record.write(OUT, recorded)
     with ThreadPoolExecutor() as pool:
         drawn_picture = pool.submit(draw, rules.name, OUT / names[0])
         cards = [
@@ -57,14 +65,19 @@ def main(params: Params) -> str:
                 params.evaluation.draws,
                 derive_seed(params.seed, "gallery", name),  # the galleries that evaluation draws
             )
-            for name in names
+            | of_split
+            for name, of_split in zip(names, lost, strict=True)
         ]
         drawn_picture.result()
-    figures = card.mean(cards) | {"splits_sha256": roles.digest_of_all(hashes.sha256)}
+    means = card.mean(cards)
+    figures = means | {"splits_sha256": roles.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
     CARD.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
     crops_each = len(splits[numbers[-1]])
-    return f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT}"
+    return (
+        f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT};"
+        f" {card.sentence(means)}"
+    )
 
 
 if __name__ == "__main__":
