@@ -31,7 +31,8 @@ class RawImage:
 
     Attributes:
         path: below the set's folder, with `/`.
-        pid: person, at least 0. Distractors (role gallery, never queried) have pids of their own.
+        pid: person, at least 0. Distractors (role gallery, never queried) have pids that no other
+            image has; they may share one where the set does not tell them apart.
         camid: camera, at least 0, numbered as the authors do.
         role: train, query or gallery where the set's authors fix it; "" where the protocol draws
             it.
