@@ -6,9 +6,15 @@ from _stage import crops_of, run
 
 from pathlib import Path
 
-from pyramid_reid import crops, evaluation, evaluation_figures, queries, ranked_lists
+from pyramid_reid import (
+    crops,
+    evaluation,
+    evaluation_figures,
+    protocol_record,
+    queries,
+    ranked_lists,
+)
 from pyramid_reid.params import BRANCHES, Params
-from pyramid_reid.protocols import PROTOCOLS
 from pyramid_reid.retrieval.rerank import Rerank
 from pyramid_reid.runtime import derive_seed
 from pyramid_reid.tables import write_csv, write_json
@@ -22,7 +28,8 @@ def main(params: Params) -> str:
     """Write the figures, their uncertainty, what each query reached, and pictures."""
     settings, weights = params.evaluation, params.fusion.weights
     folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
-    rule = settings.rule or PROTOCOLS[params.data.name].rule
+    recorded = protocol_record.read(crops_of("ori"))
+    rule = protocol_record.evaluation_rule(settings.rule, recorded)
     judging = evaluation.Judging(rule, settings.draws, params.seed)
     rerank = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
     done = evaluation.evaluate_splits(folders, weights, judging, rerank)

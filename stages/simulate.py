@@ -15,6 +15,7 @@ from pyramid_reid import (
     crops,
     dataset_card,
     protocol,
+    protocol_record,
     protocols,
     raw_record,
     simulation,
@@ -36,15 +37,20 @@ def draw(name: str, split: Path) -> None:
 
 def main(params: Params) -> str:
     """Write a crop store per split, the hash of each split, and the data card."""
-    rules = protocols.resolve(params.data.name, params.data.splits, params.simulate)
-    root, raw = image_folder(params.data.root, params.data.name), raw_record.read_images(RAW)
-    rule = params.evaluation.rule or rules.rule
+    data = params.data
+    rules = protocols.resolve(data.name, data.variant, data.splits, params.simulate)
+    recorded = protocols.record(rules)
+    root, raw = image_folder(data.root, data.name), raw_record.read_images(RAW)
+    rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     drawn = params.reid.validation_identities, raw_record.read_test_sets(RAW)
-    numbers = range(params.data.first_split, params.data.first_split + rules.splits)
+    numbers = range(data.first_split, data.first_split + rules.splits)
     problems, splits = checks.of_cameras(raw), dict[int, pd.DataFrame]()
+    lost = list[dict[str, int]]()
     try:
         for split in numbers:
-            splits[split] = protocol.assign(raw, rules, params.seed, split, *drawn)
+            decided = protocol.decide(raw, rules, params.seed, split, *drawn)
+            lost.append(protocol.left_out(decided))
+            splits[split] = protocol.taking_part(decided)
             found = checks.of_split(splits[split], rule)
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:
@@ -55,6 +61,7 @@ def main(params: Params) -> str:
     names = crops.splits(OUT)
     hashes = pd.DataFrame({"split": names, "sha256": map(protocol.digest, splits.values())})
     hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
+    protocol_record.write(OUT, recorded)
     with ThreadPoolExecutor() as pool:
         drawn_picture = pool.submit(draw, rules.name, OUT / names[0])
         cards = [
@@ -64,14 +71,19 @@ def main(params: Params) -> str:
                 params.evaluation.draws,
                 derive_seed(params.seed, "gallery", name),  # the galleries that evaluation draws
             )
-            for name in names
+            | of_split
+            for name, of_split in zip(names, lost, strict=True)
         ]
         drawn_picture.result()
-    card = dataset_card.mean(cards) | {"splits_sha256": protocol.digest_of_all(hashes.sha256)}
+    means = dataset_card.mean(cards)
+    card = means | {"splits_sha256": protocol.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
     CARD.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
     crops_each = len(splits[numbers[-1]])
-    return f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT}"
+    return (
+        f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT};"
+        f" {dataset_card.sentence(means)}"
+    )
 
 
 if __name__ == "__main__":

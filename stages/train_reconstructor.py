@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import crops, figures
+from pyramid_reid import crops, figures, protocol_record
 from pyramid_reid.checkpoints import Checkpoints, digest
 from pyramid_reid.distributed import join
 from pyramid_reid.live import LiveCurves
@@ -49,7 +49,7 @@ def main(params: Params) -> str:
     """Write a network per split, PSNR and SSIM beside bicubic, curves and pictures."""
     restoration, device = params.restoration, join(start_torch(params.device, params.threads))
     settings = params.model_dump(include={"seed", "threads", "device", "restoration"})
-    settings["degradation"] = params.simulate.degradation
+    settings["degradation"] = protocol_record.read(CROPS).degradation
     start = [] if restoration.pretrained == "none" else [Path(restoration.pretrained)]
     trained, compared = [], []
     for split in crops.splits(CROPS):

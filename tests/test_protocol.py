@@ -203,7 +203,7 @@ def given_params(raw_params, name, variant=None, **values):
     raw_params["data"] |= {"name": name, "variant": variant}
     raw_params["simulate"] |= values
     made = params.Params.model_validate(raw_params)
-    return made.data, made.simulate
+    return name, variant, made.data.splits, made.simulate
 
 
 def test_params_change_the_preset_and_empty_ones_keep_it(raw_params):

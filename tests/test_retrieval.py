@@ -239,9 +239,7 @@ def test_random_distances_reach_what_chance_gives():
     """Two pairs and 19 distractors of one pid: 1 of 21, not 1 of 3."""
     rng = np.random.default_rng(0)
     labels = arrays([1, 2], [1, 1], [1, 2, *[0] * 19], [2] * 21)
-    figures = [
-        summary(evaluate(rng.random((2, 21)), *labels, "single_shot")) for _ in range(4000)
-    ]
+    figures = [summary(evaluate(rng.random((2, 21)), *labels, "single_shot")) for _ in range(4000)]
     mean = {name: np.mean([each[name] for each in figures]) for name in ("rank1", "rank5", "mAP")}
     harmonic = sum(1 / rank for rank in range(1, 22))
     assert mean["rank1"] == pytest.approx(100 / 21, abs=0.75)  # three standard errors

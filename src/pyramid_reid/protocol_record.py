@@ -12,9 +12,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pyramid_reid.errors import DAMAGED, UserError, reason
-from pyramid_reid.retrieval.metrics import Rule
 
 FILE = "protocol.json"
+Rule = Literal["market1501", "all_shot", "single_shot"]
+"""As `retrieval.metrics.Rule`, of which the stages that train know nothing."""
 
 
 class ProtocolRecord(BaseModel):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pyramid_reid.errors import UserError
-from pyramid_reid.params import VARIANTS, Data, Simulate
+from pyramid_reid.params import VARIANTS, Simulate
 from pyramid_reid.protocol_record import ProtocolRecord
 
 
@@ -166,19 +166,21 @@ def preset(name: str, variant: str | None) -> Protocol:
     return replace(protocol, name=f"{protocol.name} ({variant})")
 
 
-def resolve(data: Data, simulate: Simulate) -> Protocol:
+def resolve(name: str, variant: str | None, splits: int | None, simulate: Simulate) -> Protocol:
     """The preset of a data set with the params that are given put in the place of its own.
 
     Args:
-        data: name, variant and splits; None keeps the preset's, as does None in `simulate`.
+        name: `data.name`.
+        variant: `data.variant`; None is the set's first.
+        splits: `data.splits`; None keeps the preset's, as does None in `simulate`.
 
     Raises:
         UserError: the params contradict each other.
     """
     given = {key: value for key, value in dict(simulate).items() if value is not None}
-    if data.splits is not None:
-        given["splits"] = data.splits
-    protocol = replace(preset(data.name, data.variant), **given)
+    if splits is not None:
+        given["splits"] = splits
+    protocol = replace(preset(name, variant), **given)
     if protocol.ratios and protocol.low_camera is None:
         raise UserError(
             f"simulate.ratios is {list(protocol.ratios)}, but {protocol.name} has no side of low"

@@ -15,11 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from pyramid_reid import queries
+from pyramid_reid import protocol_record, queries
 from pyramid_reid.errors import UserError
 from pyramid_reid.evaluation import Judging, Split, common_splits, evaluate_splits, report
 from pyramid_reid.params import BRANCHES, Params
-from pyramid_reid.protocols import PROTOCOLS
 from pyramid_reid.tables import write_csv, write_json
 
 FIXED_WEIGHTS: dict[str, dict[str, float]] = {
@@ -86,7 +85,8 @@ def collect(
     folders = {branch: project / "data/distances" / branch for branch in BRANCHES}
     if common_splits(folders) != [f"split_{split}"]:
         raise UserError(f"{project / 'data/distances'} does not hold split {split} alone")
-    rule = params.evaluation.rule or PROTOCOLS[params.data.name].rule
+    recorded = protocol_record.read(project / "data/crops")
+    rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     judging = Judging(rule, params.evaluation.draws, params.seed)
     figures, tables = _judged(folders, weights, judging)
     noted = {
