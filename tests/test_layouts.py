@@ -106,13 +106,13 @@ def test_prid_s_people_beyond_200_are_not_the_same_in_both_cameras(tmp_path):
 PRID = ["0001", "0200", "0201"]
 
 
-def test_grid_s_distractors_share_a_pid_that_nobody_asks_for(tmp_path):
+def test_each_of_grid_s_distractors_is_a_person_of_its_own(tmp_path):
     tree(tmp_path, *TREES["grid"], "features_and_partitions.mat")
     tree(tmp_path, "gallery/0000_1_25698_101_16_87_246.jpeg", "gallery/0000_8_2_1_1_8_24.jpeg")
     assert DATASETS["grid"].read(tmp_path, None) == [
         RawImage("probe/0001_1_25004_107_32_106_221.jpeg", 1, 1),
-        RawImage("gallery/0000_1_25698_101_16_87_246.jpeg", 0, 2, "gallery"),
-        RawImage("gallery/0000_8_2_1_1_8_24.jpeg", 0, 2, "gallery"),
+        RawImage("gallery/0000_1_25698_101_16_87_246.jpeg", 10_001, 2, "gallery"),
+        RawImage("gallery/0000_8_2_1_1_8_24.jpeg", 10_002, 2, "gallery"),
         RawImage("gallery/0001_2_25023_116_134_128_330.jpeg", 1, 2),
     ]
 

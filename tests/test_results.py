@@ -8,6 +8,7 @@ import yaml
 from test_evaluation import BAD, GOOD, HALF, write
 
 from pyramid_reid import params as params_module
+from pyramid_reid import protocol_record, protocols
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import BRANCHES
 from pyramid_reid.results import comparison, pictures, plan, records
@@ -32,6 +33,8 @@ def project(folder, split, distmats, validation="ori"):
         "reconstructor": {"x2": {"psnr": 30.0, "psnr_bicubic": 28.5}},
         "weights": {"validation": chosen, "oracle_test": chosen, "nearest_equal": chosen},
     }
+    (folder / "data/crops").mkdir()
+    protocol_record.write(folder / "data/crops", protocols.record(protocols.PROTOCOLS["viper"]))
     (folder / "metrics").mkdir()
     for name, content in metrics.items():
         (folder / f"metrics/{name}.json").write_text(json.dumps(content))

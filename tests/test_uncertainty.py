@@ -105,6 +105,7 @@ def test_the_table_holds_a_row_per_query_and_its_means_are_the_metrics(good):
     assert queries.names(good) == ["fused", "ori"]
     assert good["fused.rank1"].mean() == 100
     assert good["split"].tolist() == [0] * 12 + [1] * 12
+    assert set(queries.table([split(3, 0.1)])["split"]) == {3}
     assert good["ori.mAP"].between(0, 100).all()
 
 
