@@ -52,6 +52,8 @@ def main(params: Params) -> str:
             lost.append(protocol.left_out(decided))
             splits[split] = protocol.taking_part(decided)
             found = checks.of_split(splits[split], rule)
+            if not (splits[split].role == "query").any():
+                found.append(f"the protocol leaves out {protocol.told(lost[-1])}")
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:
         problems += [str(error), *simulation.unreadable(root, raw)]

@@ -1,8 +1,11 @@
 """What a split holds and how large its rankings are, counted twice; the stage that tells it."""
 
 import contextlib
+import io
 import json
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,10 +16,15 @@ from PIL import Image
 
 import download
 import simulate
+import split_hashes
 from pyramid_reid import dataset_card, protocol_record
 from pyramid_reid.crops import CropStore, splits
+from pyramid_reid.datasets import DATASETS
+from pyramid_reid.datasets.raw import RawImage
 from pyramid_reid.errors import UserError
 from pyramid_reid.params import Params
+from pyramid_reid.protocol import assign, digest
+from pyramid_reid.protocols import PROTOCOLS
 from pyramid_reid.restoration import pairs
 from pyramid_reid.retrieval.metrics import evaluate, summary
 
@@ -137,6 +145,41 @@ def test_the_least_ranking_is_told_beside_the_mean(made):
     assert card["gallery_images"] == 230
     assert card["gallery_ranked_mean"] == card["gallery_ranked_min"] == 228
     assert "a query is ranked against 228 of 230 gallery crops" in said
+
+
+def test_a_set_that_loses_all_its_queries_is_told_why(made):
+    """Every person in front of one camera alone: nobody can be found in another one."""
+    with pytest.raises(UserError) as caught:
+        made("market1501", lambda root: market(root, cameras=1))
+    assert "no image has the role query" in str(caught.value)
+    said = "leaves out 20 crops of 20 people (official queries of people without a gallery crop"
+    assert said in str(caught.value)
+
+
+def test_published_hashes_are_those_of_the_stage(made, raw_params, capsys, monkeypatch, tmp_path):
+    _, _, crops = made("grid", grid)
+    monkeypatch.setattr(sys, "argv", ["split_hashes.py", f"grid={tmp_path / 'grid'}"])
+    split_hashes.main()
+    printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert printed.sha256.tolist() == pd.read_csv(crops / "splits.csv").sha256.tolist()
+    assert set(printed.protocol) == {"GRID"}
+
+
+def test_the_authors_test_people_are_those_of_the_hashes(tmp_path, monkeypatch):
+    """As the stage takes them: a hash of random halves would be of another protocol."""
+    images = [RawImage(f"{pid}_{camid}.png", pid, camid) for pid in range(9) for camid in (1, 2)]
+    sets = [[1, 2], [3, 4, 5]] * 5
+    made_up = replace(DATASETS["cuhk03"], read=lambda *_: images, test_sets=lambda _: sets)
+    monkeypatch.setitem(DATASETS, "cuhk03", made_up)
+    table = split_hashes.hashes("cuhk03", "labeled_classic", tmp_path, 1)
+    raw = pd.DataFrame([(i.path, i.pid, i.camid, "", "") for i in images])
+    raw.columns = ["path", "pid", "camid", "role", "sha256"]
+    expected = [
+        digest(assign(raw, PROTOCOLS["cuhk03"], 1, split, test_sets=[set(each) for each in sets]))
+        for split in range(10)
+    ]
+    assert table.sha256.tolist() == expected
+    assert set(table.protocol) == {"MLR-CUHK03 (labeled_classic)"}
 
 
 def test_means_of_cards_keep_the_least():

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyramid_reid.crops import CropStore
-from pyramid_reid.protocol import LEFT_OUT
+from pyramid_reid.protocol import told
 from pyramid_reid.retrieval.metrics import Judge, Rule, summary
 
 LABELS = ("pid", "camid")
@@ -102,10 +102,4 @@ def sentence(card: Mapping[str, float]) -> str:
     mean, least = card["gallery_ranked_mean"], card["gallery_ranked_min"]
     size = f"{mean:.0f}" if mean == least else f"{mean:.0f} (at least {least:.0f})"
     ranks = f"a query is ranked against {size} of {card['gallery_images']:.0f} gallery crops"
-    lost = [
-        f"{card[f'left_out_{reason}_images']:.0f} crops of"
-        f" {card[f'left_out_{reason}_identities']:.0f} people ({said})"
-        for reason, said in LEFT_OUT.items()
-        if card[f"left_out_{reason}_images"]
-    ]
-    return f"{ranks}; left out: {', '.join(lost) or 'nothing'}"
+    return f"{ranks}; left out: {told(card)}"

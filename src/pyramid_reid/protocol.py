@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -103,6 +103,17 @@ def left_out(decided: pd.DataFrame) -> dict[str, int]:
         counts[f"left_out_{reason}_images"] = len(rows)
         counts[f"left_out_{reason}_identities"] = int(rows.pid.nunique())
     return counts
+
+
+def told(counts: Mapping[str, float]) -> str:
+    """What `left_out` counted, in words."""
+    lost = [
+        f"{counts[f'left_out_{reason}_images']:.0f} crops of"
+        f" {counts[f'left_out_{reason}_identities']:.0f} people ({said})"
+        for reason, said in LEFT_OUT.items()
+        if counts[f"left_out_{reason}_images"]
+    ]
+    return ", ".join(lost) or "nothing"
 
 
 def decide(

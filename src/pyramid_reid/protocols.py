@@ -57,6 +57,10 @@ class Protocol:
 
 SING = "Jiao et al., SING, AAAI 2018: low-resolution queries, high-resolution gallery, r in {2,3,4}"
 TABLE = "Rank-1/5/10 of the cross-resolution tables (SING to PS-HRNet), column {}"
+ALL_SHOT = (
+    ", where the paper judged all gallery crops (with evaluation.rule=single_shot, where it drew"
+    " one crop per person: few papers say); "
+)
 PLAIN = "with simulate.ratios=[] and simulate.mixed=true the usual Rank-1 and mAP of {}"
 ONE_RANDOM_CAMERA = (
     "one random camera of each identity is low and Lanczos, as github.com/ashmentlzw/VPFA builds"
@@ -97,15 +101,12 @@ PROTOCOLS = {
     "market1501": Protocol(
         "MLR-Market-1501", f"official identities (Zheng et al., ICCV 2015); {ONE_RANDOM_CAMERA}",
         official=True, low_camera="random", ratios=(2, 3, 4), interpolation="lanczos",
-        comparable=TABLE.format("MLR-Market") + ", where judged with all gallery crops"
-        " (github.com/hyk1996/Degradation-Invariant-Re-ID-pytorch does so); "
-        + PLAIN.format("Market-1501"),
+        comparable=TABLE.format("MLR-Market") + ALL_SHOT + PLAIN.format("Market-1501"),
     ),
     "dukemtmc_reid": Protocol(
         "MLR-DukeMTMC-reID", "official identities (Zheng et al., ICCV 2017); else as MLR-Market",
         official=True, low_camera="random", ratios=(2, 3, 4), interpolation="lanczos",
-        comparable=TABLE.format("MLR-Duke") + ", where judged with all gallery crops; "
-        + PLAIN.format("DukeMTMC-reID"),
+        comparable=TABLE.format("MLR-Duke") + ALL_SHOT + PLAIN.format("DukeMTMC-reID"),
     ),
     # No cross-resolution benchmark of MSMT17 is published.
     "msmt17": Protocol(
