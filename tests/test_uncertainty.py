@@ -105,8 +105,17 @@ def test_the_table_holds_a_row_per_query_and_its_means_are_the_metrics(good):
     assert queries.names(good) == ["fused", "ori"]
     assert good["fused.rank1"].mean() == 100
     assert good["split"].tolist() == [0] * 12 + [1] * 12
-    assert set(queries.table([split(3, 0.1)])["split"]) == {3}
     assert good["ori.mAP"].between(0, 100).all()
+
+
+def test_splits_keep_their_numbers_and_tables_of_several_machines_go_together():
+    parts = [queries.table([split(number, 0.1)]) for number in (3, 12)]
+    assert [set(part["split"]) for part in parts] == [{3}, {12}]
+    joined = pd.concat(parts, ignore_index=True)
+    from_0 = joined.assign(split=joined["split"].map({3: 0, 12: 1}))
+    assert queries.uncertainty(joined, 500, 0) == queries.uncertainty(from_0, 500, 0)
+    with pytest.raises(UserError, match="different queries"):
+        queries.compare(parts[0], parts[1], "fused", "fused", 500, 0)
 
 
 def test_what_is_told_of_uncertainty(good):

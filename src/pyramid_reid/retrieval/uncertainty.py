@@ -46,13 +46,14 @@ def cluster(values: Floats, pids: NDArray[np.integer], splits: NDArray[np.intege
     Args:
         values: (num_query, figures).
         pids: (num_query,) any numbers.
-        splits: (num_query,) numbers from 0 on without gaps.
+        splits: (num_query,) any numbers, such as those of splits that were run apart.
     """
     _, person = np.unique(pids, return_inverse=True)
-    shape = (int(person.max()) + 1, int(splits.max()) + 1)
+    _, split = np.unique(splits, return_inverse=True)
+    shape = (int(person.max()) + 1, int(split.max()) + 1)
     sums, counts = np.zeros((*shape, values.shape[1])), np.zeros(shape)
-    np.add.at(sums, (person, splits), values)
-    np.add.at(counts, (person, splits), 1)
+    np.add.at(sums, (person, split), values)
+    np.add.at(counts, (person, split), 1)
     return Clusters(sums, counts)
 
 
