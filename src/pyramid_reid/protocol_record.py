@@ -6,6 +6,7 @@ by another rule makes no other crops.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +42,8 @@ class ProtocolRecord(BaseModel):
 
 def write(folder: Path, record: ProtocolRecord) -> None:
     """Write the record into the folder of the crops."""
-    text = record.model_dump_json(indent=2) + "\n"
-    (folder / FILE).write_text(text, encoding="utf-8", newline="\n")
+    text = json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def read(folder: Path) -> ProtocolRecord:
