@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyramid_reid import checks, params, protocol_record
@@ -75,6 +75,7 @@ def test_too_few_people_are_refused():
         split_identities([1, 2, 3], 0, 0)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 50), split=st.integers(0, 3))
 def test_roles_and_ratios_where_a_camera_is_low(seed, split):
     crops = assign(raw(8), CAMERA_2, seed, split)
@@ -89,6 +90,7 @@ def test_roles_and_ratios_where_a_camera_is_low(seed, split):
     assert set(crops.ratio[crops.camid == 2]) <= {2, 3, 4}
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 50))
 def test_a_random_camera_of_each_person_is_low(seed):
     crops = assign(raw(30), RANDOM, seed, 0)
@@ -148,6 +150,7 @@ def test_one_low_camera_of_an_official_set_asks_with_all_its_test_crops():
     assert set(test.pid) == {2, 4, 6, 8}  # the distractor is of camera 1
 
 
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 30), count=st.integers(1, 3))
 def test_validation_identities_are_taken_from_training_alone(seed, count):
     for images, protocol in ((raw(10), CAMERA_2), (market(), OFFICIAL)):
@@ -282,6 +285,7 @@ def lost(raw, protocol, *, seed=0, validation=0):
     }
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 30))
 def test_nobody_who_can_ask_loses_all_queries(seed):
     """Five cameras, queries from the first two alone: the LR camera is one of those two."""
@@ -297,6 +301,7 @@ def test_nobody_who_can_ask_loses_all_queries(seed):
     }  # fmt: skip
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 30))
 def test_queries_of_one_camera_alone_keep_everybody(seed):
     images = market(16)
@@ -306,6 +311,7 @@ def test_queries_of_one_camera_alone_keep_everybody(seed):
     assert set(queries.camid) == {2}
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 30))
 def test_the_lr_camera_leaves_a_match_and_who_cannot_be_found_is_counted(seed):
     """Person 2 has gallery crops of camera 1 alone, person 4 is asked for and in no gallery."""
@@ -391,6 +397,7 @@ def trainees(*cameras_of_people):
     return pd.DataFrame(rows, columns=["path", "pid", "camid", "role", "sha256"])
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.dictionaries(st.integers(1, 4), st.integers(1, 3), min_size=2), min_size=5),
     st.integers(0, 20),
