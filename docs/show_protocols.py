@@ -9,9 +9,9 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from pyramid_reid.datasets import DATASETS
-from pyramid_reid.params import VARIANTS
-from pyramid_reid.protocols import PROTOCOLS, VARIANT_PROTOCOLS, Protocol
+from pyramid_reid.core.params import VARIANTS
+from pyramid_reid.datasets.registry import DATASETS
+from pyramid_reid.protocol.presets import PROTOCOLS, VARIANT_PROTOCOLS, Protocol
 
 
 def protocols() -> dict[str, Protocol]:

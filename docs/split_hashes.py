@@ -19,9 +19,9 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid import protocol  # noqa: E402 - needs the path above
-from pyramid_reid.datasets import DATASETS  # noqa: E402
-from pyramid_reid.protocols import preset  # noqa: E402
+from pyramid_reid.datasets.registry import DATASETS  # noqa: E402
+from pyramid_reid.protocol import roles  # noqa: E402 - needs the path above
+from pyramid_reid.protocol.presets import preset  # noqa: E402
 
 
 def hashes(name: str, variant: str | None, root: Path, seed: int) -> pd.DataFrame:
@@ -32,8 +32,8 @@ def hashes(name: str, variant: str | None, root: Path, seed: int) -> pd.DataFram
     test_sets = [set(pids) for pids in dataset.test_sets(root)] if dataset.test_sets else []
     rows = []
     for split in range(rules.splits):
-        crops = protocol.assign(raw, rules, seed, split, test_sets=test_sets)
-        rows.append((name, rules.name, seed, split, protocol.digest(crops)))
+        crops = roles.assign(raw, rules, seed, split, test_sets=test_sets)
+        rows.append((name, rules.name, seed, split, roles.digest(crops)))
     return pd.DataFrame(rows, columns=["data", "protocol", "seed", "split", "sha256"])
 
 

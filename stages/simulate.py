@@ -10,19 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import (
-    checks,
-    crops,
-    dataset_card,
-    protocol,
-    protocol_record,
-    protocols,
-    raw_record,
-    simulation,
-)
-from pyramid_reid.errors import UserError
-from pyramid_reid.params import Params
-from pyramid_reid.runtime import derive_seed
+from pyramid_reid.core import crops, protocol_record, raw_set
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import Params
+from pyramid_reid.core.runtime import derive_seed
+from pyramid_reid.protocol import card, checks, packing, presets, roles
 
 RAW, OUT = Path("data/raw"), Path("data/crops")
 CARD, PICTURE = Path("metrics/dataset.json"), Path("plots/dataset.png")
@@ -30,44 +22,44 @@ CARD, PICTURE = Path("metrics/dataset.json"), Path("plots/dataset.png")
 
 def draw(name: str, split: Path) -> None:
     """Draw a split. Its library is loaded here: that takes as long as the card does."""
-    from pyramid_reid import dataset_picture
+    from pyramid_reid.protocol import picture
 
-    dataset_picture.draw(PICTURE, name, crops.CropStore(split).index)
+    picture.draw(PICTURE, name, crops.CropStore(split).index)
 
 
 def main(params: Params) -> str:
     """Write a crop store per split, the hash of each split, and the data card."""
     data = params.data
-    rules = protocols.resolve(data.name, data.variant, data.splits, params.simulate)
-    recorded = protocols.record(rules)
-    root, raw = image_folder(data.root, data.name), raw_record.read_images(RAW)
+    rules = presets.resolve(data.name, data.variant, data.splits, params.simulate)
+    recorded = presets.record(rules)
+    root, raw = image_folder(data.root, data.name), raw_set.read_images(RAW)
     rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
-    drawn = params.reid.validation_identities, raw_record.read_test_sets(RAW)
+    drawn = params.reid.validation_identities, raw_set.read_test_sets(RAW)
     numbers = range(data.first_split, data.first_split + rules.splits)
     problems, splits = checks.of_cameras(raw), dict[int, pd.DataFrame]()
     lost = list[dict[str, int]]()
     try:
         for split in numbers:
-            decided = protocol.decide(raw, rules, params.seed, split, *drawn)
-            lost.append(protocol.left_out(decided))
-            splits[split] = protocol.taking_part(decided)
+            decided = roles.decide(raw, rules, params.seed, split, *drawn)
+            lost.append(roles.left_out(decided))
+            splits[split] = roles.taking_part(decided)
             found = checks.of_split(splits[split], rule)
             if not (splits[split].role == "query").any():
-                found.append(f"the protocol leaves out {protocol.told(lost[-1])}")
+                found.append(f"the protocol leaves out {roles.told(lost[-1])}")
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:
-        problems += [str(error), *simulation.unreadable(root, raw)]
+        problems += [str(error), *packing.unreadable(root, raw)]
     else:
-        problems += simulation.pack(root, raw.path, splits, rules, params.seed, OUT)
+        problems += packing.pack(root, raw.path, splits, rules, params.seed, OUT)
     checks.raise_all(f"{rules.name} in {root}", problems)
     names = crops.splits(OUT)
-    hashes = pd.DataFrame({"split": names, "sha256": map(protocol.digest, splits.values())})
+    hashes = pd.DataFrame({"split": names, "sha256": map(roles.digest, splits.values())})
     hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
     protocol_record.write(OUT, recorded)
     with ThreadPoolExecutor() as pool:
         drawn_picture = pool.submit(draw, rules.name, OUT / names[0])
         cards = [
-            dataset_card.describe(
+            card.describe(
                 crops.CropStore(OUT / name),
                 rule,
                 params.evaluation.draws,
@@ -77,14 +69,14 @@ def main(params: Params) -> str:
             for name, of_split in zip(names, lost, strict=True)
         ]
         drawn_picture.result()
-    means = dataset_card.mean(cards)
-    card = means | {"splits_sha256": protocol.digest_of_all(hashes.sha256)}
+    means = card.mean(cards)
+    card = means | {"splits_sha256": roles.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
     CARD.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
     crops_each = len(splits[numbers[-1]])
     return (
         f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT};"
-        f" {dataset_card.sentence(means)}"
+        f" {card.sentence(means)}"
     )
 
 
