@@ -29,8 +29,11 @@ def draw(name: str, split: Path) -> None:
 
 def main(params: Params) -> str:
     """Write a crop store per split, the hash of each split, and the data card."""
-    data = params.data
-    rules = presets.resolve(data.name, data.variant, data.splits, params.simulate)
+    data, simulate = params.data, params.simulate
+    if simulate.low_camera not in {None, "random"}:
+        number = raw_set.camera_number(simulate.low_camera, RAW)
+        simulate = simulate.model_copy(update={"low_camera": number})
+    rules = presets.resolve(data.name, data.variant, data.splits, simulate)
     recorded = presets.record(rules)
     root, raw = image_folder(data.root, data.name), raw_set.read_images(RAW)
     rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
@@ -43,15 +46,25 @@ def main(params: Params) -> str:
             decided = roles.decide(raw, rules, params.seed, split, *drawn)
             lost.append(roles.left_out(decided))
             splits[split] = roles.taking_part(decided)
-            found = checks.of_split(splits[split], rule)
+            allow = rules.allow_duplicates
+            found = checks.of_split(splits[split], rule, allow_duplicates=allow)
             if not (splits[split].role == "query").any():
                 found.append(f"the protocol leaves out {roles.told(lost[-1])}")
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:
-        problems += [str(error), *packing.unreadable(root, raw)]
+        problems = [*(problems or [str(error)]), *packing.unreadable(root, raw)]
     else:
         problems += packing.pack(root, raw.path, splits, rules, params.seed, OUT)
     checks.raise_all(f"{rules.name} in {root}", problems)
+    for note in checks.camera_notes(raw):
+        print(f"simulate: note: {note}", flush=True)
+    copies = [sum(map(len, checks.duplicates(assigned))) for assigned in splits.values()]
+    if any(copies):
+        print(
+            f"simulate: note: {max(copies)} images of a split are copies of others with another"
+            " person, camera or role; duplicate_images in the data card",
+            flush=True,
+        )
     names = crops.splits(OUT)
     hashes = pd.DataFrame({"split": names, "sha256": map(roles.digest, splits.values())})
     hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
@@ -69,6 +82,7 @@ def main(params: Params) -> str:
             for name, of_split in zip(names, lost, strict=True)
         ]
         drawn_picture.result()
+    cards = [each | {"duplicate_images": n} for each, n in zip(cards, copies, strict=True)]
     means = card.mean(cards)
     figures = means | {"splits_sha256": roles.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
