@@ -36,7 +36,11 @@ def draw(name: str, split: Path) -> None:
 
 def main(params: Params) -> str:
     """Write a crop store per split, the hash of each split, and the data card."""
-    rules = protocols.resolve(params.data.name, params.data.splits, params.simulate)
+    simulate = params.simulate
+    if simulate.low_camera not in {None, "random"}:
+        number = raw_record.camera_number(simulate.low_camera, RAW)
+        simulate = simulate.model_copy(update={"low_camera": number})
+    rules = protocols.resolve(params.data.name, params.data.splits, simulate)
     root, raw = image_folder(params.data.root, params.data.name), raw_record.read_images(RAW)
     rule = params.evaluation.rule or rules.rule
     drawn = params.reid.validation_identities, raw_record.read_test_sets(RAW)
@@ -45,13 +49,23 @@ def main(params: Params) -> str:
     try:
         for split in numbers:
             splits[split] = protocol.assign(raw, rules, params.seed, split, *drawn)
-            found = checks.of_split(splits[split], rule)
+            allow = rules.allow_duplicates
+            found = checks.of_split(splits[split], rule, allow_duplicates=allow)
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:
-        problems += [str(error), *simulation.unreadable(root, raw)]
+        problems = [*(problems or [str(error)]), *simulation.unreadable(root, raw)]
     else:
         problems += simulation.pack(root, raw.path, splits, rules, params.seed, OUT)
     checks.raise_all(f"{rules.name} in {root}", problems)
+    for note in checks.camera_notes(raw):
+        print(f"simulate: note: {note}", flush=True)
+    copies = [sum(map(len, checks.duplicates(assigned))) for assigned in splits.values()]
+    if any(copies):
+        print(
+            f"simulate: note: {max(copies)} images of a split are copies of others with another"
+            " person, camera or role; duplicate_images in the data card",
+            flush=True,
+        )
     names = crops.splits(OUT)
     hashes = pd.DataFrame({"split": names, "sha256": map(protocol.digest, splits.values())})
     hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
@@ -67,6 +81,7 @@ def main(params: Params) -> str:
             for name in names
         ]
         drawn_picture.result()
+    cards = [card | {"duplicate_images": n} for card, n in zip(cards, copies, strict=True)]
     card = dataset_card.mean(cards) | {"splits_sha256": protocol.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
     CARD.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")

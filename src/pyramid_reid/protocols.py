@@ -35,6 +35,8 @@ class Protocol:
             otherwise only low-resolution crops ask and only high-resolution crops answer.
         rule: how rankings are judged (`retrieval.metrics.Rule`): `market1501` leaves out the
             query's own camera, `single_shot` ranks one crop per person, drawn several times.
+        allow_duplicates: whether one file may stand for several images that differ in role, camera
+            or person; they are counted then, and an error otherwise.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Protocol:
     degradation: Literal["downsample", "camera"] = "downsample"
     mixed: bool = False
     rule: Literal["market1501", "all_shot", "single_shot"] = "market1501"
+    allow_duplicates: bool = False
 
 
 SING = "Jiao et al., SING, AAAI 2018: low-resolution queries, high-resolution gallery, r in {2,3,4}"
@@ -107,6 +110,12 @@ PROTOCOLS = {
     ),
     "manifest": Protocol(
         "manifest", "the roles in the manifest, natural resolutions", official=True, mixed=True,
+    ),
+    # Unknown cameras are recorded as one for each image: one image of each person asks then.
+    "folders": Protocol(
+        "folders", "the roles of the folders train, query and gallery, else random halves in which"
+        " one random camera of each person asks; natural resolutions",
+        official=True, low_camera="random", mixed=True,
     ),
 }  # fmt: skip
 
