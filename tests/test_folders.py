@@ -5,9 +5,9 @@ import unicodedata
 import pytest
 from test_layouts import tree
 
-from pyramid_reid.datasets import folders, raw
-from pyramid_reid.datasets.raw import RawImage
-from pyramid_reid.errors import UserError
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.datasets import folders, layout
+from pyramid_reid.datasets.layout import RawImage
 
 
 def test_folders_that_are_numbers_keep_them_and_unknown_cameras_are_one_for_each_image(tmp_path):
@@ -29,7 +29,7 @@ def test_names_of_people_and_cameras_are_numbered_and_the_numbers_recorded(tmp_p
         RawImage("anna/c10_1.jpg", 2, 2, "", "anna", "c10"),
         RawImage("anna/c2_1.jpg", 2, 1, "", "anna", "c2"),
     ]
-    assert raw.names(images).to_csv(index=False, lineterminator="\n") == (
+    assert layout.names(images).to_csv(index=False, lineterminator="\n") == (
         "label,number,name\npid,1,Zoe B.\npid,2,anna\ncamid,1,c2\ncamid,2,c10\n"
     )
 

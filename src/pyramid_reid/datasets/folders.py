@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyramid_reid.core.errors import UserError
 from pyramid_reid.datasets import labels
-from pyramid_reid.datasets.raw import SUFFIXES, RawImage, listed
-from pyramid_reid.errors import UserError
+from pyramid_reid.datasets.layout import SUFFIXES, RawImage, listed
 
 MARKS = ("*/*",)
 ROLES = ("train", "query", "gallery")

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pyramid_reid.core.errors import UserError
 from pyramid_reid.datasets import labels
-from pyramid_reid.datasets.raw import SUFFIXES, RawImage, check_root, file_problems, listed
-from pyramid_reid.errors import UserError
+from pyramid_reid.datasets.layout import SUFFIXES, RawImage, check_root, file_problems, listed
 
 MARKS = ("manifest.csv",)
 REQUIRED = ("path", "pid", "camid")
