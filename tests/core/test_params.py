@@ -165,6 +165,19 @@ def test_what_does_not_learn_has_no_weights_to_start_from(tmp_path, raw_params, 
         load(write(tmp_path, raw_params))
 
 
+def test_what_is_not_trained_is_named(tmp_path, raw_params):
+    raw_params["reid"] |= {"epochs": 0, "pretrained": "none"}
+    with pytest.raises(UserError, match=r"reid\.epochs: 0 trains nothing: name the networks"):
+        load(write(tmp_path, raw_params))
+    raw_params["reid"] |= {"pretrained": "data/models/reid", "pretrained_sha256": "0" * 64}
+    assert load(write(tmp_path, raw_params)).reid.epochs == 0  # whatever warmup_epochs is
+    raw_params["restoration"] |= {"iterations": 0, "pretrained": "none"}
+    with pytest.raises(UserError, match=r"restoration\.iterations: 0 trains nothing: name the"):
+        load(write(tmp_path, raw_params))
+    raw_params["restoration"]["extractor"] = "bicubic"
+    assert load(write(tmp_path, raw_params)).restoration.iterations == 0
+
+
 def test_weights_that_are_all_zero_fuse_nothing(tmp_path, raw_params):
     raw_params["fusion"] = dict.fromkeys(raw_params["fusion"], 0.0)
     with pytest.raises(UserError, match="at least one of"):
@@ -194,4 +207,6 @@ def test_the_commands_of_the_readme_give_valid_params(tmp_path, raw_params, comm
         section = raw_params[sections[0]] if sections else raw_params
         assert name in section
         section[name] = yaml.safe_load(value)
+        if name == "pretrained":  # the command asks for it
+            section["pretrained_sha256"] = "0" * 64
     load(write(tmp_path, raw_params))

@@ -20,6 +20,7 @@ from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet, preprocessing
 from pyramid_reid.reid.training import batches, blocks, loop
 from pyramid_reid.training.checkpoints import Checkpoints, digest
+from pyramid_reid.training.weights_file import Checkpoint
 
 CPU = torch.device("cpu")
 
@@ -187,7 +188,7 @@ def test_the_classifier_learns_alone_on_pretrained_weights(params, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(osnet, "build", remember)
         checkpoints = Checkpoints(tmp_path, "key")
-        loop.train(*coloured(), reid, 0, CPU, checkpoints, start, look)
+        loop.train(*coloured(), reid, 0, CPU, checkpoints, Checkpoint(start, ""), look)
     assert not any(moved[0])  # batch statistics, too, are those of the pretrained network
     assert sum(moved[1]) > 0.9 * len(body)
 
