@@ -71,7 +71,9 @@ def main(params: Params) -> str:
     CARD.parent.mkdir(exist_ok=True)
     CARD.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
     crops_each = len(splits[numbers[-1]])
-    return f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT}"
+    untrained = not any((split.role == "train").any() for split in splits.values())
+    note = "; none to train on: for networks that are there already" if untrained else ""
+    return f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT}{note}"
 
 
 if __name__ == "__main__":

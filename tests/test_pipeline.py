@@ -70,7 +70,7 @@ def call(project, *command, ok=True, **environment):
 def set_up(folder):
     """A copy of the project with tiny params, committed to Git."""
     folder.mkdir(parents=True)
-    for name in ("dvc.yaml", "params.yaml", "Makefile", "None", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", "params.yaml", "Makefile", "None", "imagenet", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
     for name in ("src", "stages"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -129,8 +129,9 @@ class Restoration(Section):
         tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False, min_length=3, max_length=3)
     ]
     head_weights: Annotated[tuple[Weight, ...], Field(strict=False, min_length=3, max_length=3)]
-    pretrained: str
-    iterations: PositiveInt
+    pretrained: Annotated[str, Field(min_length=1)] | None
+    pretrained_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None
+    iterations: Annotated[int, Field(ge=0)]
     batch_size: PositiveInt
     patch_height: PositiveInt
     patch_width: PositiveInt
@@ -157,10 +158,15 @@ class Restoration(Section):
     def _something_learns(self) -> Self:
         if not any(self.head_weights):
             raise ValueError("at least one of restoration.head_weights must be above 0")
-        if not self.learns and self.pretrained != "none":
+        if not self.learns and self.pretrained is not None:
             raise ValueError(
-                f"restoration.pretrained must be none for restoration.extractor: {self.extractor},"
+                f"restoration.pretrained must be null for restoration.extractor: {self.extractor},"
                 " which has no weights"
+            )
+        if self.learns and not self.iterations and self.pretrained is None:
+            raise ValueError(
+                "restoration.iterations: 0 trains nothing: name the reconstructor of another run as"
+                " restoration.pretrained, or train"
             )
         return self
 
@@ -197,11 +203,11 @@ class Reid(Section):
         "osnet_ain_x0_5",
         "osnet_ain_x0_25",
     ]
-    pretrained: Annotated[str, Field(min_length=1)]
+    pretrained: Annotated[str, Field(min_length=1)] | None
     pretrained_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None
     height: Side | Sides
     width: Side | Sides
-    epochs: PositiveInt
+    epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=2)]
     instances: Annotated[int, Field(ge=0)]
     lr: PositiveFloat
@@ -232,7 +238,7 @@ class Reid(Section):
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"reid.warmup_epochs ({self.warmup_epochs}) must be less than reid.epochs"
                 f" ({self.epochs})"
@@ -240,13 +246,22 @@ class Reid(Section):
         return self
 
     @model_validator(mode="after")
-    def _the_classifier_learns_alone_on_pretrained_weights(self) -> Self:
-        if self.fixed_epochs and self.pretrained == "none":
+    def _something_is_judged(self) -> Self:
+        if not self.epochs and self.pretrained is None:
             raise ValueError(
-                f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 with reid.pretrained: none, as"
-                " the weights that it keeps fixed would be random"
+                "reid.epochs: 0 trains nothing: name the networks of another run, or a checkpoint,"
+                " as reid.pretrained, or train"
             )
-        if self.fixed_epochs >= self.epochs:
+        return self
+
+    @model_validator(mode="after")
+    def _the_classifier_learns_alone_on_pretrained_weights(self) -> Self:
+        if self.fixed_epochs and self.pretrained is None:
+            raise ValueError(
+                f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 without reid.pretrained, as the"
+                " weights that it keeps fixed would be random"
+            )
+        if self.epochs and self.fixed_epochs >= self.epochs:
             raise ValueError(
                 f"reid.fixed_epochs ({self.fixed_epochs}) must be less than reid.epochs"
                 f" ({self.epochs})"

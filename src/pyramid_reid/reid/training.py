@@ -27,6 +27,7 @@ from pyramid_reid.reid.batch_norm import share_statistics
 from pyramid_reid.reid.blocks import fuse_blocks, unfuse_blocks
 from pyramid_reid.reid.images import to_float
 from pyramid_reid.runtime import derive_seed, world_size
+from pyramid_reid.weights_file import Checkpoint
 
 COLUMNS = ["epoch", "loss", "accuracy", "lr"]
 
@@ -48,7 +49,7 @@ def train(
     seed: int,
     device: torch.device,
     checkpoints: Checkpoints,
-    start: Mapping[str, Tensor] | None = None,
+    start: Checkpoint | None = None,
     log: Log = lambda *_: None,
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Train an OSNet for all epochs and return the last one; goes on from the last checkpoint.

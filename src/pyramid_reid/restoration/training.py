@@ -61,6 +61,7 @@ def train(
     device: torch.device,
     checkpoints: Checkpoints,
     live: LiveCurves,
+    start: Path | None = None,
 ) -> Trained:
     """Train E and RC together; goes on from the last checkpoint.
 
@@ -72,23 +73,23 @@ def train(
         pairs: of training identities only.
         held_out: of other identities; from `quality.judged`.
         seed: of weights and of patches.
+        start: checkpoint to start from; None starts from random weights.
 
     Raises:
         UserError: no crop is as large as a patch, there are more processes than patches in a
-            batch, `restoration.pretrained` does not fit, or the loss is no longer a number.
+            batch, `start` does not fit, or the loss is no longer a number.
     """
     architecture = Architecture.of(params)
     weights_seed, patches_seed = (derive_seed(seed, name) for name in ("weights", "patches"))
     model = build(architecture, weights_seed)
-    if params.pretrained != "none":
-        match = start_from(model, Path(params.pretrained))
+    if start is not None:
+        match = start_from(model, start)
         if is_main():
-            print(f"{params.pretrained}: {match}", flush=True)
+            print(f"{start}: {match}", flush=True)
     model = model.to(device).train()
-    watch = _Watch(held_out, architecture.scales, live)
     if architecture.size is None:  # nothing to learn
-        watch.look(model, 0)
-        return Trained(model.eval(), _loss_table([]), watch.table())
+        return untrained(model, held_out, live)
+    watch = _Watch(held_out, architecture.scales, live)
     if world_size() > params.batch_size:
         raise UserError(
             f"restoration.batch_size ({params.batch_size}) must be at least the number of processes"
@@ -146,6 +147,13 @@ def train(
                     }
                 )
     return Trained(averaged.eval(), _loss_table(curve), watch.table())
+
+
+def untrained(model: Reconstructor, held_out: Sequence[Pair], live: LiveCurves) -> Trained:
+    """A network as it is, watched once; its curve of the loss is empty."""
+    watch = _Watch(held_out, model.architecture.scales, live)
+    watch.look(model, 0)
+    return Trained(model.eval(), _loss_table([]), watch.table())
 
 
 def backward(
