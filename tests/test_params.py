@@ -155,8 +155,21 @@ def test_a_real_set_has_a_folder_or_an_address(tmp_path, raw_params, data):
 @pytest.mark.parametrize("extractor", ["bicubic", "identity"])
 def test_what_does_not_learn_has_no_weights_to_start_from(tmp_path, raw_params, extractor):
     raw_params["restoration"] |= {"extractor": extractor, "pretrained": "model.safetensors"}
-    with pytest.raises(UserError, match=r"restoration\.pretrained must be none"):
+    with pytest.raises(UserError, match=r"restoration\.pretrained must be null"):
         load(write(tmp_path, raw_params))
+
+
+def test_what_is_not_trained_is_named(tmp_path, raw_params):
+    raw_params["reid"] |= {"epochs": 0, "pretrained": None}
+    with pytest.raises(UserError, match=r"reid\.epochs: 0 trains nothing: name the networks"):
+        load(write(tmp_path, raw_params))
+    raw_params["reid"]["pretrained"] = "data/models/reid"
+    assert load(write(tmp_path, raw_params)).reid.epochs == 0  # whatever warmup_epochs is
+    raw_params["restoration"] |= {"iterations": 0, "pretrained": None}
+    with pytest.raises(UserError, match=r"restoration\.iterations: 0 trains nothing: name the"):
+        load(write(tmp_path, raw_params))
+    raw_params["restoration"]["extractor"] = "bicubic"
+    assert load(write(tmp_path, raw_params)).restoration.iterations == 0
 
 
 def test_weights_that_are_all_zero_fuse_nothing(tmp_path, raw_params):

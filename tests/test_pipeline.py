@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, run_stage
+from PIL import Image
 from safetensors.numpy import load_file
 
 from pyramid_reid import runs
+from pyramid_reid.crops import CropStore
 
 TINY = {
     "data": {"identities": 6, "images_per_camera": 2, "splits": 2},
@@ -70,7 +72,15 @@ def call(project, *command, ok=True, **environment):
 def set_up(folder):
     """A copy of the project with tiny params, committed to Git."""
     folder.mkdir(parents=True)
-    for name in ("dvc.yaml", "params.yaml", "Makefile", "None", "imagenet", ".dvcignore", ".gitignore"):
+    for name in (
+        "dvc.yaml",
+        "params.yaml",
+        "Makefile",
+        "None",
+        "imagenet",
+        ".dvcignore",
+        ".gitignore",
+    ):
         shutil.copy(ROOT / name, folder)
     for name in ("src", "stages"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -439,3 +449,87 @@ def test_mistakes_end_with_one_line_and_keep_finished_splits(copy):
     after = states()
     assert after["split_0"] != before["split_0"]  # finished with the new params, and kept
     assert after["split_1"] == before["split_1"]  # not begun
+
+
+def as_manifest(store, folder):
+    """Write the queries and the gallery of a crop store as a set of their own; no training."""
+    folder.mkdir()
+    lines = ["path,pid,camid,role"]
+    for row in [*store.rows("query"), *store.rows("gallery")]:
+        crop = store.index.iloc[row]
+        Image.fromarray(store[row]).save(folder / f"{row}.png")
+        lines.append(f"{row}.png,{crop.pid},{crop.camid},{crop.role}")
+    (folder / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_networks_of_another_run_judge_a_set_without_training_images(project, copy, tmp_path):
+    as_manifest(CropStore(project / "data/crops/split_1"), tmp_path / "set")
+    options = {
+        "data.name": "manifest",
+        "data.root": tmp_path / "set",
+        "data.splits": 1,
+        "data.first_split": 1,  # judged by the networks of that split
+        "evaluation.rule": "market1501",
+        "reid.epochs": 0,
+        "reid.pretrained": project / "data/models/reid",
+        "reid.height": 64,  # the networks bring their own input size
+        "restoration.iterations": 0,
+        "restoration.pretrained": project / "data/models/reconstructor",
+        "restoration.extractor": "han_light",  # and the reconstructor its extractor
+    }
+    settings = [part for name, value in options.items() for part in ("-S", f"{name}={value}")]
+    output = call(copy, "dvc", "exp", "run", *settings)
+    assert "; none to train on: for networks that are there already" in output
+    assert "not trained: osnet_x0_25, 32×16" in output
+    other = shutil.copytree(project, tmp_path / "other")
+    edit(other, rule="market1501")
+    for each in (copy, other):
+        for branch in BRANCHES:
+            assert (each / f"data/distances/{branch}/split_1/distmat.npy").exists()
+            if each is other:
+                shutil.rmtree(each / f"data/distances/{branch}/split_0")
+    for branch in BRANCHES:
+        file = f"data/distances/{branch}/split_1/distmat.npy"
+        assert (copy / file).read_bytes() == (project / file).read_bytes()
+    remove(other, "data/crops/split_0")
+    run_stage(other, "fuse")
+    ours, theirs = (
+        json.loads((each / "metrics/fusion.json").read_text()) for each in (copy, other)
+    )
+    assert ours == theirs
+    assert ran(call(copy, "dvc", "repro", "--dry")) == []
+    call(copy, "dvc", "plots", "show")  # with an empty curve of the loss
+    # what trains says what it lacks, before anything is trained
+    edit(copy, iterations=3)
+    output = call(copy, "dvc", "repro", ok=False)
+    assert "train_reconstructor: no image of split_1 has the role train: check the" in output
+    edit(copy, iterations=0, epochs=3)
+    output = call(copy, "dvc", "repro", ok=False)
+    assert "train_reid ori: no image of split_1 has the role train: check the roles" in output
+
+
+def test_another_file_at_the_same_pretrained_path_trains_anew(project, copy, tmp_path):
+    stages = {
+        "restoration": ("train_reconstructor", "data/models/reconstructor"),
+        "reid": ("train_reid@ori", "data/models/reid/ori"),
+    }
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    for section, (stage, models) in stages.items():
+        path = tmp_path / f"{section}.safetensors"
+        params[section]["pretrained"] = str(path)
+        (copy / "params.yaml").write_text(yaml.safe_dump(params))
+        shutil.copy(project / models / "split_0/model.safetensors", path)
+        command = ("dvc", "repro", "-s", stage)
+        hint = f"to pin it, set {section}.pretrained_sha256: {sha256(path)}"
+        assert hint in call(copy, *command)
+        assert ran(call(copy, *command, "--dry")) == []
+        shutil.copy(project / models / "split_1/model.safetensors", path)
+        assert ran(call(copy, *command, "--dry")) == [stage]
+        params[section]["pretrained_sha256"] = "0" * 64
+        (copy / "params.yaml").write_text(yaml.safe_dump(params))
+        said = f"has SHA-256 {sha256(path)}, not that of {section}.pretrained_sha256"
+        assert said in call(copy, *command, ok=False)
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()

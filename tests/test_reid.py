@@ -19,6 +19,7 @@ from pyramid_reid.params import Reid
 from pyramid_reid.reid import batches, blocks, images, osnet, training
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.runtime import derive_seed
+from pyramid_reid.weights_file import Checkpoint
 
 CPU = torch.device("cpu")
 
@@ -186,7 +187,7 @@ def test_the_classifier_learns_alone_on_pretrained_weights(params, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(osnet, "build", remember)
         checkpoints = Checkpoints(tmp_path, "key")
-        training.train(*coloured(), reid, 0, CPU, checkpoints, start, look)
+        training.train(*coloured(), reid, 0, CPU, checkpoints, Checkpoint(start, ""), look)
     assert not any(moved[0])  # batch statistics, too, are those of the pretrained network
     assert sum(moved[1]) > 0.9 * len(body)
 
