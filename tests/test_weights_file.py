@@ -100,6 +100,21 @@ def test_what_has_no_running_mean_is_taken_beside_those_that_have_one(tmp_path, 
     assert torch.equal(model.conv1.bn.running_var, buffers["conv1.bn.running_var"])
 
 
+def test_a_decay_is_no_running_mean(tmp_path):
+    content = {"state_dict": {"a": OLDER, "b": OLDER}, "ema": {"decay": torch.tensor(0.99)}}
+    found = read(write(tmp_path, content))
+    assert torch.equal(found.weights["a"], OLDER)
+    assert found.ema == ""
+
+
+def test_a_file_that_holds_itself_ends(tmp_path):
+    content = {"epoch": 3}
+    content |= dict.fromkeys((*weights_file.PLAIN, *weights_file.EMA), content)
+    content["model"] = content
+    with pytest.raises(UserError, match="holds no weights by name"):
+        read(write(tmp_path, content))
+
+
 def test_two_networks_in_one_file_are_refused(tmp_path):
     path = write(tmp_path, {"model.conv1.weight": OLDER, "backbone.conv1.weight": TRAINED})
     with pytest.raises(UserError, match=r"two networks, as model\.conv1.* and backbone\.conv1"):

@@ -30,6 +30,8 @@ PREFIXES = ("module.", "extractor.model.", "model.", "backbone.", "net.")
 """What programs put before the names of a network: DataParallel, Lightning, fast-reid, boxmot."""
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch puts anywhere into names: compile, FSDP and activation checkpoints."""
+DEEPEST = 4
+"""Wrappers in wrappers that are opened: a hostile file may hold itself."""
 
 _SCALAR = np.float64(0).__reduce__()[0]
 _DTYPES: list[type] = [np.dtype, *(type(np.dtype(code)) for code in "?bhilqBHILQefdgFDGSUMm")]
@@ -77,7 +79,10 @@ def read(path: Path) -> Checkpoint:
         plain = {name: value for name, value in plain.items() if name not in ema}
         where = f"the names {next(iter(ema)).partition('.')[0]}.…" if ema else ""
         ema = {name.partition(".")[2]: value for name, value in ema.items()}
-    weights = _bare(plain, path) | _bare(ema, path)
+    plain, ema = _bare(plain, path), _bare(ema, path)
+    if not ema.keys() & plain.keys() and len(ema) < len(plain):
+        where = ""  # a decay or a counter, no network
+    weights = plain | ema
     if not weights:
         raise UserError(
             f"{path} holds no weights by name: save the network's state_dict() with torch.save"
@@ -97,25 +102,27 @@ def _load(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _below(content: Any, keys: tuple[str, ...]) -> tuple[dict[str, Tensor], str]:
+def _below(
+    content: Any, keys: tuple[str, ...], depth: int = DEEPEST
+) -> tuple[dict[str, Tensor], str]:
     """Tensors by name in the first of these keys that holds some, and the key.
 
     Wrappers may hold wrappers. Without any of them, `PLAIN` weights are those of the content
     itself.
     """
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or not depth:
         return {}, ""
     for key in keys:
-        tensors, _ = _below(content.get(key), PLAIN)
+        tensors, _ = _below(content.get(key), PLAIN, depth - 1)
         if tensors:
             return tensors, key
-    for key in PLAIN:  # {"model": {"state_dict_ema": …}}
-        if keys is EMA and isinstance(content.get(key), Mapping):
-            tensors, where = _below(content[key], EMA)
+    if keys is EMA:  # {"model": {"state_dict_ema": …}}
+        for key in PLAIN:
+            tensors, where = _below(content.get(key), EMA, depth - 1)
             if tensors:
                 return tensors, f"{key}.{where}"
-    own = content if keys is PLAIN else {}
-    return {str(name): value for name, value in own.items() if isinstance(value, Tensor)}, ""
+        return {}, ""
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}, ""
 
 
 def _bare(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
