@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pyramid_reid import weights_file
-from pyramid_reid.errors import UserError
-from pyramid_reid.reid import osnet, pretrained
-from pyramid_reid.weights_file import NUMBERS, of_split, read
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.reid.network import osnet
+from pyramid_reid.reid.training import pretrained
+from pyramid_reid.training import weights_file
+from pyramid_reid.training.weights_file import NUMBERS, of_split, read
 
 TRAINED, OLDER = torch.full((2,), 2.0), torch.full((2,), 1.0)
 
