@@ -9,7 +9,10 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from pyramid_reid.core import printing
 from pyramid_reid.protocol.presets import PROTOCOLS
+
+printing.end_when_lost()
 
 rows = []
 for name, protocol in PROTOCOLS.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pyramid_reid.core import printing
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.evaluation import queries
 
@@ -46,4 +47,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()
