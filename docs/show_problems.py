@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT / "stages"), str(ROOT / "src")]
 
 import download  # noqa: E402 - needs the path above
 import simulate  # noqa: E402
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import Params  # noqa: E402
 
@@ -170,4 +171,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -19,6 +19,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid.core import printing  # noqa: E402 - need the path above
 from pyramid_reid.datasets.registry import DATASETS  # noqa: E402
 from pyramid_reid.protocol import roles  # noqa: E402 - needs the path above
 from pyramid_reid.protocol.presets import preset  # noqa: E402
@@ -52,4 +53,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

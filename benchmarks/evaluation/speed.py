@@ -47,6 +47,7 @@ pin_environment(THREADS)
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.params import BRANCHES  # noqa: E402
 from pyramid_reid.evaluation.rankings import Judging, evaluate_splits, report  # noqa: E402
 from pyramid_reid.retrieval.distance import (  # noqa: E402
@@ -268,4 +269,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -36,6 +36,7 @@ import torch  # noqa: E402
 from benchmarks.restoration.plain_operators import flop  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.crops import Pixels  # noqa: E402
 from pyramid_reid.datasets.synthetic import draw  # noqa: E402
 from pyramid_reid.protocol.roles import split_identities  # noqa: E402
@@ -201,4 +202,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()
