@@ -46,6 +46,7 @@ pin_environment(THREADS)
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
+from pyramid_reid import printing  # noqa: E402
 from pyramid_reid.evaluation import Judging, evaluate_splits, report  # noqa: E402
 from pyramid_reid.params import BRANCHES  # noqa: E402
 from pyramid_reid.retrieval.distance import (  # noqa: E402
@@ -261,4 +262,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -26,6 +26,8 @@ from fault_limits import full_disk, read_only, read_only_set, small_files, two_a
 from fault_project import POLL_S, STARTS, TINY, Project
 from fault_verdicts import Reference, Tried, metrics_of
 
+from pyramid_reid import printing
+
 PARTS = ["kills", "damage", "limits"]
 LONGEST = {"train_reconstructor", "generate_pyramid"}
 MOUNTED = ("full disk", "read-only data", "read-only data.root")
@@ -129,4 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from fuzz_attempt import Attempt
 from fuzz_targets import TARGETS
 
+from pyramid_reid import printing
 from pyramid_reid.errors import UserError
 
 LONGEST = 4000
@@ -114,4 +115,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

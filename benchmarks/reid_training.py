@@ -43,6 +43,7 @@ from PIL import Image  # noqa: E402
 from torch import nn  # noqa: E402
 
 from pyramid_reid import params as params_module  # noqa: E402
+from pyramid_reid import printing  # noqa: E402
 from pyramid_reid.checkpoints import Checkpoints  # noqa: E402
 from pyramid_reid.crops import Pixels  # noqa: E402
 from pyramid_reid.datasets import DATASETS, synthetic  # noqa: E402
@@ -414,4 +415,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -49,6 +49,7 @@ from torch.nn import functional as F  # noqa: E402
 from torch.optim.swa_utils import AveragedModel  # noqa: E402
 from torch.utils.data import DataLoader, Dataset, RandomSampler  # noqa: E402
 
+from pyramid_reid import printing  # noqa: E402
 from pyramid_reid.crops import Pixels  # noqa: E402
 from pyramid_reid.restoration.extractors import PUBLISHED, Size  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batches  # noqa: E402
@@ -316,4 +317,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -36,6 +36,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from plain_operators import flop  # noqa: E402
 
+from pyramid_reid import printing  # noqa: E402
 from pyramid_reid.checkpoints import Checkpoints  # noqa: E402
 from pyramid_reid.crops import Pixels  # noqa: E402
 from pyramid_reid.datasets import synthetic  # noqa: E402
@@ -201,4 +202,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

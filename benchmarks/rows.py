@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid import printing  # noqa: E402
 from pyramid_reid.errors import UserError  # noqa: E402
 from pyramid_reid.params import BRANCHES, load  # noqa: E402
 from pyramid_reid.runtime import pin_environment  # noqa: E402
@@ -69,7 +70,7 @@ def run(data: str, root: Path, splits: list[int], folder: Path, size: plan.Size)
                 "hardware": hardware(),
                 "params": params,
                 "revision": subprocess.check_output(
-                    ["git", "rev-parse", "HEAD"], cwd=ROOT, text=True
+                    ["git", "rev-parse", "HEAD"], cwd=ROOT, encoding="utf-8"
                 ).strip(),
                 "torch": version("torch"),
             }
@@ -86,7 +87,7 @@ def shown(words: list[str]) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     lines = []
     with subprocess.Popen(
-        words, cwd=ROOT, env=os.environ | {"PATH": path}, stdout=subprocess.PIPE, text=True
+        words, cwd=ROOT, env=os.environ | {"PATH": path}, stdout=subprocess.PIPE, encoding="utf-8"
     ) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
@@ -168,4 +169,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.survive()
     main()

@@ -30,7 +30,7 @@ from pipeline import ROOT, edit
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid import runs
+from pyramid_reid import printing, runs
 from pyramid_reid.compare import changed_stages, differing
 
 SHORT = {
@@ -131,7 +131,7 @@ def run(root: Path, given: Circumstances, params: dict[str, dict[str, object]]) 
             env=os.environ | {"PATH": path, "HOME": str(root)} | dict(given.environment),
             umask=given.umask,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
     if done.returncode:
@@ -180,4 +180,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT / "stages"), str(ROOT / "src")]
 
 import download  # noqa: E402 - needs the path above
 import simulate  # noqa: E402
+from pyramid_reid import printing  # noqa: E402
 from pyramid_reid.errors import UserError  # noqa: E402
 from pyramid_reid.params import Params  # noqa: E402
 
@@ -148,4 +149,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -9,7 +9,10 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from pyramid_reid import printing
 from pyramid_reid.protocols import PROTOCOLS
+
+printing.end_when_lost()
 
 rows = []
 for name, protocol in PROTOCOLS.items():

@@ -15,6 +15,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid import printing  # noqa: E402
 from pyramid_reid.errors import UserError  # noqa: E402
 from pyramid_reid.params import BRANCHES  # noqa: E402
 from pyramid_reid.results import pictures, plan, records  # noqa: E402
@@ -113,4 +114,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -18,7 +18,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid import protocol  # noqa: E402 - needs the path above
+from pyramid_reid import printing, protocol  # noqa: E402 - need the path above
 from pyramid_reid.datasets import DATASETS  # noqa: E402
 from pyramid_reid.protocols import PROTOCOLS  # noqa: E402
 
@@ -47,4 +47,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -17,8 +17,48 @@ from types import TracebackType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
+STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
+ENVIRONMENT = (
+    "run `make env`, then `source .venv/bin/activate`, in the project's folder, and start again"
+)
+
+if sys.version_info < (3, 11):  # noqa: UP036 - a Python that the environment is not for
+    sys.exit(f"{NAME}: {sys.executable} is older than Python 3.11: {ENVIRONMENT}")
+
+
+def uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Say in one line that the user stopped the stage while it was loaded, or runs a wrong Python.
+
+    One without the project's packages, or with others of their names.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{NAME}: {STOPPED}", file=sys.stderr)
+    elif (
+        isinstance(error, ImportError)
+        and error.name is not None
+        and error.name.partition(".")[0] not in OWN
+    ):
+        print(
+            f"{NAME}: {sys.executable} is not the project's Python ({error}): {ENVIRONMENT}",
+            file=sys.stderr,
+        )
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+OWN = {"pyramid_reid", *(path.stem for path in Path(__file__).parent.glob("*.py"))}
+"""Names of the project's own modules: one that is missing is no matter of the environment."""
+sys.excepthook = uncaught
+
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
 sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid import printing  # noqa: E402
+
+printing.survive()  # before anything is opened
 
 import _intact  # noqa: E402
 from pyramid_reid import run_record  # noqa: E402
@@ -29,7 +69,6 @@ from pyramid_reid.runtime import is_main, pin_environment, rank, world_size  # n
 pin_environment(threads=1)  # `_threads` sets the number of those stages whose results depend on it
 
 PARAMS, LOCKS, RECORDS = Path("params.yaml"), Path("data/locks"), Path("data/records")
-NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
 RECORDED = [Path("data/raw/images.csv"), Path("data/crops/splits.csv")]
 """Files whose hashes stand in each record: images with theirs, and splits with theirs."""
 GRACE_S = 3.0
@@ -104,23 +143,7 @@ def refusal(error: OSError) -> str:
         return f"{said}: make room, then run `dvc repro` again; nothing that was finished is lost"
     if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
         return f"{said}: make it writable for you, then run `dvc repro` again"
-    return f"{said}: mend this, then run `dvc repro` again"
-
-
-STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
-
-
-def interrupted(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
-    """Say in one line that the user stopped the stage while it was still being loaded."""
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"{NAME}: {STOPPED}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = interrupted
+    return f"{said}: fix this, then run `dvc repro` again"
 
 
 def keep_record(checkout: dict[str, object]) -> None:

@@ -43,7 +43,7 @@ def test_bytes_do_not_depend_on_the_width_of_vectors(tmp_path):
                 [sys.executable, "-c", EVERYTHING],
                 env=environment | {"OMP_NUM_THREADS": "1"},
                 stdout=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
             )
         )
     digests = {run.communicate()[0] for run in runs}

@@ -38,7 +38,7 @@ def launch(folder, code, launcher=TORCHRUN, ok=True, **environment):
         cwd=folder,
         env=env | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
     )

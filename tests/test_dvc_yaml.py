@@ -189,7 +189,7 @@ def modules_after(code):
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": "stages"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     return set(done.stdout.split())

@@ -407,7 +407,9 @@ def test_the_stage_fetches_checks_unpacks_and_lists(server, tmp_path, raw_params
     def stage():
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw_params))
         command = [sys.executable, ROOT / "stages" / "download.py"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
+        )
         assert "Traceback" not in done.stderr
         return done
 

@@ -557,5 +557,5 @@ def test_the_published_hashes_are_those_of_the_real_sets(real_data):
     sets = {"caviar4reid": "CAVIAR4REID", "prid2011": "prid_2011/single_shot"}
     pairs = [f"{name}={real_data / folder}" for name, folder in sets.items()]
     command = [sys.executable, ROOT / "docs/split_hashes.py", *pairs]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
     assert printed == (ROOT / "docs/splits.csv").read_text()

@@ -60,7 +60,7 @@ def call(project, *command, ok=True, **environment):
     env |= {"PATH": path, "HOME": str(project.parent), "DVC_NO_ANALYTICS": "1"}
     env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **environment}
     done = subprocess.run(
-        command, cwd=project, env=env, capture_output=True, text=True, check=False
+        command, cwd=project, env=env, capture_output=True, encoding="utf-8", check=False
     )
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == ok, output
@@ -72,7 +72,7 @@ def set_up(folder):
     folder.mkdir(parents=True)
     for name in ("dvc.yaml", "params.yaml", "Makefile", "None", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
-    for name in ("src", "stages"):
+    for name in ("src", "stages", ".ci"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore", "page.html"):
@@ -216,7 +216,7 @@ def records_of(project):
 
 
 def test_an_experiment_in_a_folder_of_its_own_leaves_its_record_in_the_project(copy):
-    call(copy, "make", "identity")
+    call(copy, "sh", ".ci/repository.sh")
     before = (records_of(copy) / "fuse.json").read_text()
     run = ("dvc", "exp", "run", "--temp", "-n", "heavier", "-S", "fusion.w_ori=0.4")
     assert ran(call(copy, *run)) == ["fuse"]
@@ -260,8 +260,8 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     rows = call(copy, "dvc", "metrics", "diff", "--all", "--json")
     assert json.loads(rows)["metrics/fusion.json"]["ori.rank1"]["diff"] == 0
     # a second one, on the results of the first: DVC stashes them, which needs a name
-    assert "committed as pyramid-reid" in call(copy, "make", "identity")
-    assert call(copy, "make", "identity") == ""
+    assert "committed as pyramid-reid" in call(copy, "sh", ".ci/repository.sh")
+    assert call(copy, "sh", ".ci/repository.sh") == ""
     assert ran(call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.5")) == ["fuse"]
     page = call(copy, "dvc", "plots", "show").strip().splitlines()[-1]
     assert page.endswith("index.html")
@@ -269,6 +269,16 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     assert "vegaEmbed('#Cumulative_matching" in html
     assert "static/workspace_plots_evaluation_ranked_lists.png" in html
     assert "cdn.jsdelivr.net/npm/vega@" not in html  # it opens without a network
+
+
+def test_a_stage_that_says_more_than_ascii_ends_well_in_an_ascii_locale(copy):
+    before = content(copy, "data/pyramid", "plots")
+    remove(copy, "data/pyramid")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    ascii_only["PYTHONCOERCECLOCALE"] = "0"
+    output = call(copy, sys.executable, "stages/generate_pyramid.py", **ascii_only)
+    assert "crops at \\xd72, \\xd73, \\xd74 in data/pyramid" in output
+    assert content(copy, "data/pyramid", "plots") == before
 
 
 def test_a_killed_stage_goes_on_to_the_same_bytes(copy):

@@ -21,7 +21,7 @@ def test_the_docs_show_each_message_as_it_is():
     page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     shown = re.search(r"python docs/show_problems\.py -->\n+```text\n(.*?)```", page, re.DOTALL)
     command = [sys.executable, ROOT / "docs" / "show_problems.py"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
     assert printed == shown[1]
 
 

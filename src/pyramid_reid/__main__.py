@@ -10,17 +10,17 @@ when all outs are the same, with 1 when some differ, and with 2 when it cannot t
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
-from pyramid_reid import compare
+from pyramid_reid import compare, printing
 from pyramid_reid.errors import UserError
 from pyramid_reid.runs import read
 
 
 def main() -> int:
     """Run the tool that the command line names; the number to end with."""
+    printing.end_when_lost()
     parser = argparse.ArgumentParser(
         prog="pyramid-reid", description=(__doc__ or "").splitlines()[0]
     )
@@ -29,7 +29,6 @@ def main() -> int:
     for name in ("a", "b"):
         tool.add_argument(name, help="folder with a dvc.lock, Git revision, or experiment")
     given = parser.parse_args()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
     try:
         ours, theirs = (read(name, Path()) for name in (given.a, given.b))
     except UserError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import queries
+from pyramid_reid import printing, queries
 from pyramid_reid.errors import UserError
 
 
@@ -46,4 +46,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -27,10 +27,13 @@ def revision(root: Path) -> dict[str, object]:
     """Commit of the checkout at `root`, and which files that runs depend on differ from it.
 
     Returns:
-        `commit` (None outside Git), `clean`, and `changed`: paths, untracked ones included.
+        `commit` (None outside Git, and in a repository that does not hold this project, such as
+        one whose folder it was unpacked into), `clean`, and `changed`: paths, untracked ones
+        included.
     """
-    commit = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", *READ_BY_STAGES)
+    held = _git(root, "ls-files", "--error-unmatch", "--", "dvc.yaml") is not None
+    commit = _git(root, "rev-parse", "HEAD") if held else None
+    status = _git(root, "status", "--porcelain", "--", *READ_BY_STAGES) if held else None
     changed = sorted(line[3:] for line in (status or "").splitlines())
     return {"commit": commit and commit.strip(), "clean": status == "", "changed": changed}
 
@@ -84,7 +87,12 @@ def _git(root: Path, *arguments: str) -> str | None:
     """What a Git command prints; None where there is no Git or no repository."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+            ["git", *arguments],
+            cwd=root,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",  # Git's own messages are in the encoding of the locale
+            check=False,
         )
     except FileNotFoundError:
         return None
