@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from pyramid_reid import run_record
+
 REAL = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
 """Set by `make test`; a `make` that a test calls must not take itself for a part of that one."""
@@ -58,8 +60,8 @@ PYTHON = """
     if arguments[:2] == ["-m", "venv"]:
         folder = arguments[-1]
         done = subprocess.run([real, "-m", "venv", "--without-pip", *arguments[2:]])
-        if {broken}:
-            sys.exit("The virtual environment was not created: ensurepip is not available.")
+        if done.returncode or {broken}:
+            sys.exit(done.returncode or "... not created: ensurepip is not available.")
         found = next(pathlib.Path(folder).glob("lib/python*/site-packages"))
         (found / "pip").mkdir()
         (found / "pip" / "__init__.py").touch()
@@ -141,8 +143,8 @@ def commands(home, without):
     folder = home / "bin"
     if not folder.exists():
         folder.mkdir()
-        needed = "make sh cat cksum sed grep awk df mkdir mv rm head git dvc python cp".split()
-        for name in needed:
+        needed = {"make", "sh", "cat", "cksum", "grep", "awk", "df", "mkdir", "mv", "rm", "head"}
+        for name in needed | {"git", "dvc", "python", "cp"}:
             if name not in without:
                 path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
                 (folder / name).symlink_to(shutil.which(name, path=path))
@@ -202,7 +204,7 @@ def test_a_repository_that_is_made_later_is_used(unpacked):
     assert "Ran experiment(s)" in call(unpacked, "dvc", "exp", "run", "--force")
 
 
-@pytest.mark.parametrize("ignored", ["", "project/\n", "*.lock\n", "dvc.yaml\n"])
+@pytest.mark.parametrize("ignored", ["", "*.lock\n"])
 def test_in_the_folder_of_another_repository_that_one_is_left_alone(tmp_path, ignored):
     other = tmp_path / "home"
     other.mkdir()
@@ -233,42 +235,38 @@ def test_as_a_part_of_a_larger_repository_it_uses_that_one(tmp_path):
 
 
 def test_a_record_names_no_commit_of_a_repository_that_does_not_hold_the_project(tmp_path):
-    from pyramid_reid import run_record
-
-    (tmp_path / "theirs.txt").write_text("1\n")
-    home = tmp_path / "home"
-    home.mkdir()
-    call(home, "git", "init", "-q", str(tmp_path))
-    call(home, "git", "-C", str(tmp_path), "add", "theirs.txt")
-    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
-    call(home, "git", "-C", str(tmp_path), *identity, "commit", "-qm", "theirs")
-    project = unpack(home / "project")
+    other = tmp_path / "home"
+    other.mkdir()
+    (other / "theirs.txt").write_text("1\n")
+    commit(other)
+    project = unpack(other / "project")
     assert run_record.revision(project) == {"commit": None, "clean": False, "changed": []}
-    call(home, "git", "-C", str(tmp_path), "add", "-A")
-    call(home, "git", "-C", str(tmp_path), *identity, "commit", "-qm", "ours, too")
+    commit(other)
     head = call(project, "git", "rev-parse", "HEAD").strip()
     assert run_record.revision(project) == {"commit": head, "clean": True, "changed": []}
 
 
-@pytest.mark.parametrize(
-    "known", [{}, {"user.name": "Ada"}, {"user.email": "ada@example.org"},
-              {"user.name": "Ada", "user.email": "ada@example.org"}]
-)  # fmt: skip
-def test_a_second_experiment_finds_the_name_that_git_lacks(unpacked, known):
+@pytest.mark.parametrize("known", ["", "name", "email", "name email"])
+def test_whoever_makes_the_environment_alone_gets_the_name_that_git_lacks(unpacked, known):
+    call(unpacked, "git", "init", "-q")
+    own = {"name": "Ada", "email": "ada@example.org"}
+    for key in known.split():
+        call(unpacked, "git", "config", f"user.{key}", own[key])
+    said = make(unpacked, "env")
+    assert ("Git knows no name for you" in said) == (known != "name email")
+    ours = {"name": "pyramid-reid", "email": "pyramid-reid@localhost"}
+    for key in ours:
+        assert configured(unpacked, f"user.{key}") == (own if key in known else ours)[key]
+
+
+def test_the_second_experiment_in_a_row_works_as_the_first(unpacked):
     commit(unpacked)
-    for key, value in known.items():
-        call(unpacked, "git", "config", key, value)
-    said = make(unpacked, "env")  # whoever makes the environment alone gets a name, too
-    assert ("Git knows no name for you" in said) == (len(known) < 2)
-    assert configured(unpacked, "user.name") == known.get("user.name", "pyramid-reid")
-    email = known.get("user.email", "pyramid-reid@localhost")
-    assert configured(unpacked, "user.email") == email
-    make(unpacked, "repro")
+    make(unpacked, "env")
     for number in ("1", "2"):
         pipeline = (unpacked / "dvc.yaml").read_text()
         (unpacked / "dvc.yaml").write_text(pipeline.replace("'made", f"'made {number}"))
         assert "Ran experiment(s)" in call(unpacked, "dvc", "exp", "run")
-    assert "made 2 1" in (unpacked / "second.json").read_text()
+    assert (unpacked / "second.json").read_text() == "made 2 1\n"
 
 
 def test_a_repository_of_another_user_is_told_in_gits_words_and_the_pipeline_runs(unpacked):
@@ -381,11 +379,8 @@ def test_an_environment_whose_python_is_gone_is_made_anew(unpacked):
     assert call(unpacked, ".venv/bin/which-environment").strip() == str(unpacked / ".venv")
 
 
-@pytest.mark.parametrize(
-    "name", ["with space", "über$HOME", 'quote\'s "both"', "hash#and;semi", "-dash", "percent%20"]
-)
-def test_the_folder_may_have_any_name(tmp_path, name):
-    folder = unpack(tmp_path / "home" / name)
+def test_the_folder_may_have_any_name(tmp_path):
+    folder = unpack(tmp_path / "home" / '-a über $HOME `it`\'s "both" #1;&(50%)')
     make(folder, "repro")
     assert (folder / "second.json").read_text() == "made\n"
     make(folder, "env")
@@ -398,7 +393,7 @@ def test_a_folder_with_a_colon_is_refused_in_words(tmp_path):
     assert "cannot make .venv, for the reason above" in said
 
 
-@pytest.mark.parametrize("version", ["2.7.18", "3.10.13", "3.15.0", "4.0.0"])
+@pytest.mark.parametrize("version", ["3.10.13", "3.15.0"])
 def test_a_python_that_the_packages_are_not_made_for_is_refused(unpacked, version):
     chosen = python(unpacked.parent, version)
     said = make(unpacked, "env", code=2, PYTHON=chosen)
@@ -446,7 +441,7 @@ def test_a_python_without_the_packages_is_told_how_to_get_the_right_one(tmp_path
     home = tmp_path / "home"
     home.mkdir()
     (home / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    said = call(home, str(REAL), "-I", "-S", str(ROOT / f"stages/{stage}.py"), *arguments, code=1)
+    said = call(home, str(REAL), "-S", str(ROOT / f"stages/{stage}.py"), *arguments, code=1)
     name = " ".join([stage, *arguments])
     assert re.fullmatch(
         rf"{name}: \S+ is not the project's Python \(No module named '\w+'\): run `make env`, then"
@@ -468,8 +463,8 @@ def test_a_python_with_another_version_of_a_package_is_told_the_same(tmp_path):
 def test_an_old_python_is_told_before_its_syntax_fails(tmp_path):
     stage = tmp_path / "stages" / "download.py"
     shutil.copytree(ROOT / "stages", stage.parent)
-    code = f"import sys; sys.version_info = (3, 10, 9); sys.argv[0] = {str(stage)!r};" \
-        f" sys.path.insert(0, {str(stage.parent)!r}); import _stage"  # fmt: skip
+    as_old = "import sys; sys.version_info = (3, 10, 9); sys.argv[0] = 'download.py'"
+    code = f"{as_old}; sys.path.insert(0, {str(stage.parent)!r}); import _stage"
     said = call(stage.parent, sys.executable, "-c", code, code=1)
     assert "is older than Python 3.11: run `make env`" in said
 
@@ -494,5 +489,5 @@ def test_a_stage_that_is_stopped_while_it_is_loaded_says_so(tmp_path):
     program.write_text("import _stage, os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     env = os.environ | {"PYTHONPATH": f"{ROOT / 'stages'}{os.pathsep}{ROOT / 'src'}"}
     done = subprocess.run([sys.executable, program], env=env, capture_output=True, check=False)
-    assert done.returncode == -signal.SIGINT or done.returncode == 1
+    assert done.returncode in {-signal.SIGINT, 1}
     assert done.stderr == b"slow: stopped; `dvc repro` goes on from the last checkpoint\n"

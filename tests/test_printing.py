@@ -75,12 +75,9 @@ def unread():
 
 ENVIRONMENTS = {
     "ascii": {"PYTHONIOENCODING": "ascii"},
-    "strict": {"PYTHONIOENCODING": "ascii:strict"},
     "windows": {"PYTHONIOENCODING": "cp1252"},
     "posix": {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "latin": {"PYTHONIOENCODING": "latin-1"},
-    "utf": {"PYTHONIOENCODING": "utf-8"},
-    "unbuffered": {"PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": "1"},
+    "utf": {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"},
 }
 
 
@@ -94,7 +91,7 @@ def test_no_stage_fails_for_what_an_encoding_does_not_know(start, tmp_path, name
     assert code == 0, err
     assert b"Traceback" not in err
     assert (tmp_path / "result").read_text() == "whole"
-    times = {"windows": b"\xd7", "latin": b"\xd7", "utf": "×".encode()}.get(name, rb"\xd7")
+    times = {"windows": b"\xd7", "utf": "×".encode()}.get(name, rb"\xd7")
     arrow = {"utf": "→".encode()}.get(name, rb"\u2192")
     assert out.splitlines()[0] == b"restored at " + times + b"4 " + arrow + rb" \udcff"
     assert b"100%" in err
@@ -137,7 +134,7 @@ def test_a_full_disk_behind_the_output_costs_a_stage_nothing_and_is_said(start, 
         assert err.decode().count(told) == 1
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_channels_cost_nothing_and_no_file_takes_their_place(tmp_path, closed):
     below = "import os\n    for number in (1, 2): os.write(number, b'from a library in C')"
     code = STAGE.replace("def main(params):", f"file = open('data.bin', 'wb')\n    {below}\n\n"
@@ -185,6 +182,7 @@ def test_a_command_ends_without_a_word_when_its_reader_has_gone(start, tmp_path)
     assert process.stdout.readline() == "rank 0 → ×4 \\udcff\n".encode()
     process.stdout.close()
     assert process.stderr.read() == b""
+    process.stderr.close()
     assert process.wait(60) == 141  # as of a shell for SIGPIPE
     assert not (tmp_path / "result").exists()
     assert (tmp_path / "left in order").exists()
