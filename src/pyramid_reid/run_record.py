@@ -31,7 +31,7 @@ def revision(root: Path) -> dict[str, object]:
         one whose folder it was unpacked into), `clean`, and `changed`: paths, untracked ones
         included.
     """
-    held = _git(root, "ls-files", "--error-unmatch", "--", "dvc.yaml") is not None
+    held = bool(_git(root, "ls-files", "--", *READ_BY_STAGES))
     commit = _git(root, "rev-parse", "HEAD") if held else None
     status = _git(root, "status", "--porcelain", "--", *READ_BY_STAGES) if held else None
     changed = sorted(line[3:] for line in (status or "").splitlines())
