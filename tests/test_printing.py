@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -213,16 +214,29 @@ def test_a_command_in_ascii_prints_all_of_its_result(start, tmp_path):
     assert out.splitlines()[1] == rb"rank 1 \u2192 \xd74 \udcff"
 
 
-def test_names_that_are_no_text_are_told(tmp_path):
-    """Of a folder whose name holds a byte that is no UTF-8, in an ASCII locale."""
-    command = [sys.executable, "-m", "pyramid_reid", "compare", b"caf\xe9 \xff", "none"]
-    path = {"PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | path, capture_output=True, check=False
-    )
-    assert done.returncode == 2
-    assert rb"caf\udce9 \udcff is neither a folder with a dvc.lock" in done.stderr
-    assert b"Traceback" not in done.stderr
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_are_no_text_are_told(tmp_path, encoding):
+    """Of folders whose names hold bytes that are no UTF-8."""
+    runs = {b"caf\xe9": "a: {cmd: x, outs: [{path: o, md5: 1}]}", b"other": ""}
+    for name, stages in runs.items():
+        folder = os.fsencode(tmp_path) + b"/" + name
+        os.mkdir(folder)  # noqa: PTH102 - bytes
+        lock = Path(os.fsdecode(folder)) / "dvc.lock"
+        lock.write_text(f"schema: '2.0'\nstages: {{{stages}}}\n", encoding="utf-8")
+    compare = [sys.executable, "-m", "pyramid_reid", "compare"]
+    path = {"PYTHONPATH": str(ROOT / "src"), "PYTHONIOENCODING": encoding}
+    for arguments, code in ((runs, 1), ([b"none\xff", b"other"], 2)):
+        done = subprocess.run(
+            [*compare, *arguments],
+            cwd=tmp_path,
+            env=os.environ | path,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == code
+        assert b"Traceback" not in done.stderr
+        said = done.stdout + done.stderr
+        assert (rb"only caf\udce9 has it" if code == 1 else rb"none\udcff is neither a") in said
 
 
 def programs():
