@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from pyramid_reid import printing
+from pyramid_reid.core import printing
 
 printing.end_when_lost()
 done = subprocess.run(

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid import printing  # noqa: E402
+from pyramid_reid.core import printing  # noqa: E402
 
 RESULTS = ("dvc.lock", "metrics", "plots")
 ELSEWHERE = {"LC_ALL": "C", "TZ": "Pacific/Chatham", "PYTHONHASHSEED": "7"}

@@ -4,7 +4,7 @@ A block of output follows a line `<!-- output of: COMMAND -->`; this runs COMMAN
 root and replaces the block. Run it in a clone where `make repro` has finished:
 
     python docs/fill.py README.md docs/protocols.md
-    python docs/fill.py --only benchmarks/watch.py docs/datasets.md
+    python docs/fill.py --only benchmarks/datasets/watch.py docs/datasets.md
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid import printing  # noqa: E402
+from pyramid_reid.core import printing  # noqa: E402
 
 BLOCK = re.compile(
     r"(?P<head><!-- output of: (?P<command>[^\n]+) -->\n+```(?P<language>\w+)\n)(?P<body>.*?)```\n",

@@ -9,8 +9,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from pyramid_reid import printing
-from pyramid_reid.protocols import PROTOCOLS
+from pyramid_reid.core import printing
+from pyramid_reid.protocol.presets import PROTOCOLS
 
 printing.end_when_lost()
 

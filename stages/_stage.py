@@ -56,15 +56,15 @@ sys.excepthook = uncaught
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid import printing  # noqa: E402
+from pyramid_reid.core import printing  # noqa: E402
 
 printing.survive()  # before anything is opened
 
 import _intact  # noqa: E402
-from pyramid_reid import run_record  # noqa: E402
-from pyramid_reid.errors import UserError  # noqa: E402
-from pyramid_reid.params import Params, load  # noqa: E402
-from pyramid_reid.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
+from pyramid_reid.core import provenance  # noqa: E402
+from pyramid_reid.core.errors import UserError  # noqa: E402
+from pyramid_reid.core.params import Params, load  # noqa: E402
+from pyramid_reid.core.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
 
 pin_environment(threads=1)  # `_threads` sets the number of those stages whose results depend on it
 
@@ -81,7 +81,7 @@ def run(main: Callable[[Params], str]) -> None:
 
     Mistakes of the user, and what the machine refuses, end with one line instead of a traceback.
     """
-    start, checkout = time.perf_counter(), run_record.revision(ROOT)
+    start, checkout = time.perf_counter(), provenance.revision(ROOT)
     try:
         several = world_size() > 1
         params = load(PARAMS)
@@ -158,7 +158,7 @@ def keep_record(checkout: dict[str, object]) -> None:
     inputs = RECORDED[:1] if NAME == "download" else RECORDED  # older splits are none of download's
     path = folder / f"{NAME.replace(' ', '@')}.json"
     try:
-        run_record.write(path, run_record.gather(checkout, inputs))
+        provenance.write(path, provenance.gather(checkout, inputs))
     except OSError as error:
         print(f"{NAME}: no record of this run in {path}: {error}", file=sys.stderr)
 
