@@ -3,6 +3,7 @@
     python benchmarks/restoration_quality.py sizes
     python benchmarks/restoration_quality.py choices                     # synthetic set
     python benchmarks/restoration_quality.py quality --data-root FOLDER  # CAVIAR4REID, PRID2011
+    python benchmarks/restoration_quality.py kernels --data-root FOLDER --records FOLDER
 
 `choices` trains the committed network a few times with other inputs and head weights, on some of
 the training identities, and judges on the others (validation); test identities take no part.
@@ -10,16 +11,22 @@ the training identities, and judges on the others (validation); test identities 
 identities. High-resolution crops: of CAVIAR4REID those of the corridor camera of the 50 people that
 both cameras saw, of PRID2011 (single shot) those of camera B of persons 1 to 200; the first of the
 random halves trains (`protocol.split_identities`, seed and split 0 of params.yaml).
+`kernels` repeats the training of PRID2011's `swinir_light` with several seeds, with this project's
+kernels, with torch's and timm's operators instead, and with nothing changed but the rounding of
+sums: it tells whether kernels cost quality, or the same training ends elsewhere each time. Every
+training is recorded when it ends; those that are recorded are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,8 +40,9 @@ pin_environment(PARAMS.threads)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
-from plain_operators import flop  # noqa: E402
+from plain_operators import as_published, flop  # noqa: E402
 
 from pyramid_reid.checkpoints import Checkpoints  # noqa: E402
 from pyramid_reid.crops import Pixels  # noqa: E402
@@ -51,6 +59,12 @@ SCALES = PARAMS.restoration.scales
 ITERATIONS = 300
 GALLERY_CAMERA = 1
 """Of the synthetic set: the one whose crops are high resolution."""
+
+TRIED = "PRID2011", "swinir_light"
+"""Set and extractor of `kernels`."""
+KERNELS = {"on": (True, 1), "off": (False, 1), "on, half batches": (True, 2)}
+"""Whether this project's kernels compute, and threads. Each of two threads computes the gradients
+of half a batch: their sum is that of the whole batch, up to rounding."""
 
 People = dict[int, list[Pixels]]
 
@@ -80,7 +94,9 @@ def sizes() -> None:
         print(f"| `{name}` | {trunk:,} | {own} | {published[name]} | {whole:,} | {gmac:.1f} |")
 
 
-def fit(pairs: list[Pair], held_out: list[Pair], params: Restoration) -> Reconstructor:
+def fit(
+    pairs: list[Pair], held_out: list[Pair], params: Restoration, seed: int = PARAMS.seed
+) -> Reconstructor:
     """Train with these params; nothing is kept."""
     with tempfile.TemporaryDirectory() as folder:
         states, live = (
@@ -88,7 +104,7 @@ def fit(pairs: list[Pair], held_out: list[Pair], params: Restoration) -> Reconst
             LiveCurves(Path(folder) / "live"),
         )
         cpu = torch.device("cpu")
-        return train(pairs, held_out, params, PARAMS.seed, cpu, states, live).model
+        return train(pairs, held_out, params, seed, cpu, states, live).model
 
 
 def changed(**update: object) -> Restoration:
@@ -150,25 +166,35 @@ def prid(root: Path) -> People:
     return {pid: [read(folder / f"person_{pid:04d}.png")] for pid in range(1, 201)}
 
 
+def halves(name: str, root: Path) -> tuple[list[Pair], list[Pair]]:
+    """Pairs of the training identities, and those of the test identities that judge."""
+    people = {"CAVIAR4REID": caviar, "PRID2011": prid}[name](root)
+    train_pids, test_pids = split_identities(sorted(people), PARAMS.seed, 0)
+    seen, unseen = (
+        [make_pair(image, SCALES) for pid in sorted(pids) for image in people[pid]]
+        for pids in (train_pids, test_pids)
+    )
+    return seen, quality.judged(unseen)
+
+
+def published(extractor: str, *, quick: bool) -> Restoration:
+    """Params of a light network at its published size."""
+    return changed(
+        extractor=extractor,
+        swinir_light=None,
+        iterations=4 if quick else ITERATIONS,
+        checkpoint_every=ITERATIONS,
+    )
+
+
 def table(root: Path, names: list[str], *, quick: bool) -> None:
     """PSNR and SSIM on test identities of light networks after a CPU's budget."""
     print("| set | extractor | minutes | scale | PSNR | bicubic | SSIM | bicubic |")
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
-        people = {"CAVIAR4REID": caviar, "PRID2011": prid}[name](root)
-        train_pids, test_pids = split_identities(sorted(people), PARAMS.seed, 0)
-        seen, unseen = (
-            [make_pair(image, SCALES) for pid in sorted(pids) for image in people[pid]]
-            for pids in (train_pids, test_pids)
-        )
-        judged = quality.judged(unseen)
+        seen, judged = halves(name, root)
         for extractor in ("swinir_light", "han_light"):
-            params = changed(
-                extractor=extractor,
-                swinir_light=None,
-                iterations=4 if quick else ITERATIONS,
-                checkpoint_every=ITERATIONS,
-            )
+            params = published(extractor, quick=quick)
             start = time.perf_counter()
             model = fit(seen, judged[:1], params)
             minutes = (time.perf_counter() - start) / 60
@@ -179,13 +205,55 @@ def table(root: Path, names: list[str], *, quick: bool) -> None:
                 print(f"| {what} | {psnr} | {ssim} |", flush=True)
 
 
+def kernels(root: Path, records: Path, seeds: list[int], *, quick: bool) -> None:
+    """PSNR with this project's kernels and with plain operators, seed by seed.
+
+    Args:
+        records: folder with a file per training, written when it has ended.
+    """
+    name, extractor = TRIED
+    seen, judged = halves(name, root)
+    records.mkdir(parents=True, exist_ok=True)
+    psnr: dict[str, list[list[float]]] = {kind: [] for kind in KERNELS}
+    for seed in seeds:
+        for kind, (own, threads) in KERNELS.items():
+            record = records / f"seed_{seed}_{kind.replace(', ', '_').replace(' ', '_')}.json"
+            if not record.exists():
+                torch.set_num_threads(threads)
+                with nullcontext() if own else as_published():
+                    model = fit(seen, judged[:1], published(extractor, quick=quick), seed)
+                found = quality.summary(quality.compare(model, judged))
+                partial = record.with_suffix(".partial")
+                partial.write_text(json.dumps({scale: row["psnr"] for scale, row in found.items()}))
+                partial.replace(record)
+            psnr[kind].append(list(json.loads(record.read_text()).values()))
+    print(f"| scale | kernels | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | s.d. |")
+    print(f"|---|---|{'---|' * len(seeds)}---|---|")
+    figures = {kind: np.array(rows).T for kind, rows in psnr.items()}  # (scales, seeds)
+    for place, scale in enumerate(SCALES):
+        for kind, values in figures.items():
+            print(f"| ×{scale} | {kind} | {cells(values[place])} |")
+        for kind in list(KERNELS)[1:]:
+            moved = figures[kind][place] - figures["on"][place]
+            print(f"| ×{scale} | {kind}, minus on | {cells(moved, '+')} |")
+
+
+def cells(values: NDArray[np.float64], sign: str = "") -> str:
+    """Values, their mean and their standard deviation, in dB."""
+    deviation = f"{values.std(ddof=1):.2f}" if len(values) > 1 else "-"
+    shown = " | ".join(f"{value:{sign}.2f}" for value in [*values, values.mean()])
+    return f"{shown} | {deviation}"
+
+
 def main() -> None:
     """Print the table that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["sizes", "choices", "quality"])
+    parser.add_argument("table", choices=["sizes", "choices", "quality", "kernels"])
     parser.add_argument("--quick", action="store_true", help="few iterations: figures mean nothing")
     parser.add_argument("--data-root", type=Path, help="folder of CAVIAR4REID/ and prid_2011/")
     parser.add_argument("--only", choices=["CAVIAR4REID", "PRID2011"], help="one set of `quality`")
+    parser.add_argument("--records", type=Path, help="folder that keeps the trainings of `kernels`")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `kernels`")
     arguments = parser.parse_args()
     start_torch("cpu", PARAMS.threads)
     print(f"# {platform.machine()}, {os.cpu_count()} cores, seed {PARAMS.seed}", file=sys.stderr)
@@ -194,7 +262,11 @@ def main() -> None:
     elif arguments.table == "choices":
         choices(quick=arguments.quick)
     elif arguments.data_root is None:
-        parser.error("quality needs --data-root")
+        parser.error(f"{arguments.table} needs --data-root")
+    elif arguments.table == "kernels":
+        if arguments.records is None:
+            parser.error("kernels needs --records")
+        kernels(arguments.data_root, arguments.records, arguments.seeds, quick=arguments.quick)
     else:
         names = [arguments.only] if arguments.only else ["CAVIAR4REID", "PRID2011"]
         table(arguments.data_root, names, quick=arguments.quick)
