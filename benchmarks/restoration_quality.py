@@ -62,9 +62,9 @@ GALLERY_CAMERA = 1
 
 TRIED = "PRID2011", "swinir_light"
 """Set and extractor of `kernels`."""
-KERNELS = {"on": (True, 1), "off": (False, 1), "on, half batches": (True, 2)}
-"""Whether this project's kernels compute, and threads. Each of two threads computes the gradients
-of half a batch: their sum is that of the whole batch, up to rounding."""
+KERNELS = {"on": (True, 1), "off": (False, 1), "halves": (True, 2)}
+"""Whether this project's kernels compute, and threads. Each of two computes the gradients of half a
+batch: their sum is that of the whole batch, up to rounding."""
 
 People = dict[int, list[Pixels]]
 
@@ -177,13 +177,13 @@ def halves(name: str, root: Path) -> tuple[list[Pair], list[Pair]]:
     return seen, quality.judged(unseen)
 
 
-def published(extractor: str, *, quick: bool) -> Restoration:
+def published(extractor: str, iterations: int) -> Restoration:
     """Params of a light network at its published size."""
     return changed(
         extractor=extractor,
         swinir_light=None,
-        iterations=4 if quick else ITERATIONS,
-        checkpoint_every=ITERATIONS,
+        iterations=iterations,
+        checkpoint_every=iterations,
     )
 
 
@@ -194,7 +194,7 @@ def table(root: Path, names: list[str], *, quick: bool) -> None:
     for name in names:
         seen, judged = halves(name, root)
         for extractor in ("swinir_light", "han_light"):
-            params = published(extractor, quick=quick)
+            params = published(extractor, 4 if quick else ITERATIONS)
             start = time.perf_counter()
             model = fit(seen, judged[:1], params)
             minutes = (time.perf_counter() - start) / 60
@@ -205,23 +205,25 @@ def table(root: Path, names: list[str], *, quick: bool) -> None:
                 print(f"| {what} | {psnr} | {ssim} |", flush=True)
 
 
-def kernels(root: Path, records: Path, seeds: list[int], *, quick: bool) -> None:
+def kernels(root: Path, records: Path, kinds: list[str], seeds: list[int], iterations: int) -> None:
     """PSNR with this project's kernels and with plain operators, seed by seed.
 
     Args:
         records: folder with a file per training, written when it has ended.
+        kinds: of `KERNELS`.
     """
     name, extractor = TRIED
     seen, judged = halves(name, root)
     records.mkdir(parents=True, exist_ok=True)
-    psnr: dict[str, list[list[float]]] = {kind: [] for kind in KERNELS}
-    for seed in seeds:
-        for kind, (own, threads) in KERNELS.items():
-            record = records / f"seed_{seed}_{kind.replace(', ', '_').replace(' ', '_')}.json"
+    psnr: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    for kind in kinds:
+        own, threads = KERNELS[kind]
+        torch.set_num_threads(threads)
+        for seed in seeds:
+            record = records / f"{kind}_{seed}_{iterations}.json"
             if not record.exists():
-                torch.set_num_threads(threads)
                 with nullcontext() if own else as_published():
-                    model = fit(seen, judged[:1], published(extractor, quick=quick), seed)
+                    model = fit(seen, judged[:1], published(extractor, iterations), seed)
                 found = quality.summary(quality.compare(model, judged))
                 partial = record.with_suffix(".partial")
                 partial.write_text(json.dumps({scale: row["psnr"] for scale, row in found.items()}))
@@ -233,9 +235,9 @@ def kernels(root: Path, records: Path, seeds: list[int], *, quick: bool) -> None
     for place, scale in enumerate(SCALES):
         for kind, values in figures.items():
             print(f"| ×{scale} | {kind} | {cells(values[place])} |")
-        for kind in list(KERNELS)[1:]:
-            moved = figures[kind][place] - figures["on"][place]
-            print(f"| ×{scale} | {kind}, minus on | {cells(moved, '+')} |")
+        for kind in kinds[1:]:
+            moved = figures[kind][place] - figures[kinds[0]][place]
+            print(f"| ×{scale} | {kind} minus {kinds[0]} | {cells(moved, '+')} |")
 
 
 def cells(values: NDArray[np.float64], sign: str = "") -> str:
@@ -254,6 +256,10 @@ def main() -> None:
     parser.add_argument("--only", choices=["CAVIAR4REID", "PRID2011"], help="one set of `quality`")
     parser.add_argument("--records", type=Path, help="folder that keeps the trainings of `kernels`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `kernels`")
+    parser.add_argument(
+        "--kernels", choices=KERNELS, nargs="+", default=list(KERNELS), help="of `kernels`"
+    )
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="of `kernels`")
     arguments = parser.parse_args()
     start_torch("cpu", PARAMS.threads)
     print(f"# {platform.machine()}, {os.cpu_count()} cores, seed {PARAMS.seed}", file=sys.stderr)
@@ -266,7 +272,13 @@ def main() -> None:
     elif arguments.table == "kernels":
         if arguments.records is None:
             parser.error("kernels needs --records")
-        kernels(arguments.data_root, arguments.records, arguments.seeds, quick=arguments.quick)
+        kernels(
+            arguments.data_root,
+            arguments.records,
+            arguments.kernels,
+            arguments.seeds,
+            4 if arguments.quick else arguments.iterations,
+        )
     else:
         names = [arguments.only] if arguments.only else ["CAVIAR4REID", "PRID2011"]
         table(arguments.data_root, names, quick=arguments.quick)
