@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import _intact  # noqa: E402
 from pyramid_reid import run_record  # noqa: E402
-from pyramid_reid.errors import UserError  # noqa: E402
+from pyramid_reid.errors import UserError, shortage  # noqa: E402
 from pyramid_reid.params import Params, load  # noqa: E402
 from pyramid_reid.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
 
@@ -32,6 +32,12 @@ PARAMS, LOCKS, RECORDS = Path("params.yaml"), Path("data/locks"), Path("data/rec
 NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
 RECORDED = [Path("data/raw/images.csv"), Path("data/crops/splits.csv")]
 """Files whose hashes stand in each record: images with theirs, and splits with theirs."""
+LIGHTER = {
+    "train_reconstructor": "restoration.batch_size",
+    "generate_pyramid": "generation.batch_pixels",
+    "train_reid": "reid.batch_size or reid.memory",
+}
+"""Params that decide how much memory a stage takes."""
 GRACE_S = 3.0
 """Seconds that a process of several leaves to the one that knows why the run ends."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -42,8 +48,9 @@ def run(main: Callable[[Params], str]) -> None:
 
     Mistakes of the user, and what the machine refuses, end with one line instead of a traceback.
     """
-    start, checkout = time.perf_counter(), run_record.revision(ROOT)
+    start = time.perf_counter()
     try:
+        checkout = run_record.revision(ROOT)
         several = world_size() > 1
         params = load(PARAMS)
         with alone():
@@ -52,15 +59,11 @@ def run(main: Callable[[Params], str]) -> None:
             said = main(params)
         if is_main():
             keep_record(checkout)
-    except UserError as error:
-        fail(f"{NAME}: {error}", 1)
-    except OSError as error:
-        fail(f"{NAME}: {refusal(error)}", 1)
-    except MemoryError:
-        fail(f"{NAME}: the memory is not enough; end other programs, or lower the batch size", 1)
     except KeyboardInterrupt:
         fail(f"{NAME}: {STOPPED}", 130)
-    except Exception:
+    except Exception as error:
+        if sentence := explained(error):
+            fail(f"{NAME}: {sentence}", 1)
         if several:
             time.sleep(GRACE_S)  # most likely another one failed, and the launcher ends this one
         raise
@@ -97,6 +100,16 @@ def alone() -> Iterator[None]:
         yield
 
 
+def explained(error: BaseException) -> str | None:
+    """What to tell the user of a mistake, or of what the machine refuses; None of any other error."""
+    if isinstance(error, UserError):
+        return str(error)
+    if missing := shortage(error):
+        less = LIGHTER.get(Path(sys.argv[0]).stem)
+        return f"{missing}, or lower {less}" if less and "memory" in missing else missing
+    return refusal(error) if isinstance(error, OSError) else None
+
+
 def refusal(error: OSError) -> str:
     """What the operating system refused, and what to do."""
     said = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
@@ -113,9 +126,11 @@ STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
 def interrupted(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """Say in one line that the user stopped the stage while it was still being loaded."""
+    """Say in one line what ended the stage while it was still being loaded."""
     if issubclass(kind, KeyboardInterrupt):
         print(f"{NAME}: {STOPPED}", file=sys.stderr)
+    elif missing := shortage(error):
+        print(f"{NAME}: {missing}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
 

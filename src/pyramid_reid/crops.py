@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyramid_reid.errors import DAMAGED, UserError, reason
+from pyramid_reid.errors import DAMAGED, UserError, reason, shortage
 
 Pixels = NDArray[np.uint8]
 
@@ -61,6 +61,8 @@ class CropStore:
             self.index = _read_index(folder / "index.csv")
             pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r")
         except DAMAGED as error:
+            if missing := shortage(error):
+                raise UserError(f"{folder} cannot be opened: {missing}") from error
             raise UserError(
                 f"{folder} is no crop store ({reason(error)}); run `dvc repro` to make it again"
             ) from error

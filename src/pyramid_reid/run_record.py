@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pyramid_reid.runtime import INSTRUCTION_SETS, THREADS, world_size
+from pyramid_reid.whole_files import write_whole
 
 READ_BY_STAGES = ("dvc.yaml", "params.yaml", "src", "stages")
 """What a run depends on beside data; changed results do not make a tree unclean."""
@@ -54,9 +55,8 @@ def gather(checkout: Mapping[str, object], inputs: list[Path]) -> dict[str, obje
 
 
 def write(path: Path, record: Mapping[str, object]) -> None:
-    """Write a record as JSON with sorted keys."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    """Write a record as JSON with sorted keys; one that cannot be written leaves the older one."""
+    write_whole(path, f"{json.dumps(record, indent=2, sort_keys=True)}\n".encode())
 
 
 def packages() -> dict[str, str]:

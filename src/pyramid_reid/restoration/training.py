@@ -102,12 +102,13 @@ def train(
     curve: list[tuple[int, float]] = []
     first, recent = 0, torch.zeros((), device=device)
     if state := checkpoints.load():
-        model.load_state_dict(state["model"])
         mean.load_state_dict(state["mean"])
-        optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"])
-        first, curve, recent = state["iteration"], state["curve"], state["recent"].to(device)
-        watch.rows = state["watched"]
+        first, curve, watch.rows = state["iteration"], state["curve"], state["watched"]
+        if "optimizer" in state:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            generator.set_state(state["generator"])
+            recent = state["recent"].to(device)
         _log_again(live, curve, watch.rows)
     bar = progress(range(first, params.iterations), "reconstructor", "iterations")
     parts = torch.get_num_threads() if device.type == "cpu" else 1
@@ -133,18 +134,20 @@ def train(
                 _check(float(loss), done, params.lr)
                 if is_main():
                     watch.look(averaged, done)
-                checkpoints.save(
-                    {
-                        "iteration": done,
+                state = {
+                    "iteration": done,
+                    "mean": mean.state_dict(),
+                    "curve": curve,
+                    "watched": watch.rows,
+                }
+                if done < params.iterations:
+                    state |= {
                         "model": model.state_dict(),
-                        "mean": mean.state_dict(),
                         "optimizer": optimizer.state_dict(),
                         "generator": generator.get_state(),
-                        "curve": curve,
                         "recent": recent,
-                        "watched": watch.rows,
                     }
-                )
+                checkpoints.save(state)
     return Trained(averaged.eval(), _loss_table(curve), watch.table())
 
 
