@@ -101,7 +101,7 @@ def alone() -> Iterator[None]:
 
 
 def explained(error: BaseException) -> str | None:
-    """What to tell the user of a mistake, or of what the machine refuses; None of any other error."""
+    """What to tell the user of a mistake, or of what the machine refuses; None of other errors."""
     if isinstance(error, UserError):
         return str(error)
     if missing := shortage(error):

@@ -212,6 +212,40 @@ TRAINING = """
 """
 
 
+SLOW_TO_OPEN = """
+    import time
+    import numpy as np
+    import torch
+    from pyramid_reid.crops import Crop, CropStore, CropWriter
+    from pyramid_reid.distributed import join, main_first
+    from pyramid_reid.reid import batches
+    from pyramid_reid.runtime import is_main, rank
+
+    def main(params):
+        join(torch.device("cpu"))
+        with main_first():
+            if is_main():
+                with CropWriter(Path("store")) as writer:
+                    writer.add(Crop(1, 1, "train", 1, "a"), np.full((4, 2, 3), 7, np.uint8))
+        load = np.load
+        if not is_main():
+            np.load = lambda *a, **k: (time.sleep(2), load(*a, **k))[1]
+        # nothing in between makes the processes meet: as where a finished training is read
+        with batches.training_images(CropStore(Path("store")), [0], 4, 2, 0.0, Path("p.npy")) as p:
+            print(f"<{rank()}: {p.sum()}>")
+        return "done"
+
+    _stage.run(main)
+"""
+
+
+def test_mapped_pixels_are_there_until_every_process_has_opened_them(tmp_path):
+    output = launch(tmp_path, SLOW_TO_OPEN)
+    assert "<0: 168>" in output
+    assert "<1: 168>" in output
+    assert not (tmp_path / "p.npy").exists()
+
+
 def test_two_processes_train_as_one_with_the_same_batch(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()

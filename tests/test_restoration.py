@@ -515,6 +515,21 @@ def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path, monkeypat
     assert whole.watched.equals(resumed.watched)
 
 
+@pytest.mark.parametrize("extractor", ["swinir_light", "han_light"])
+def test_a_finished_training_is_kept_without_what_only_going_on_needs(params, tmp_path, extractor):
+    params, first, again = changed(params, extractor=extractor), Live(), Live()
+    whole = run(params, tmp_path, live=first)
+    state = Checkpoints(tmp_path, "key").load()
+    assert set(state) == {"iteration", "mean", "curve", "watched"}
+    size = sum(4 * each.numel() for each in whole.model.state_dict().values())
+    assert Checkpoints(tmp_path, "key").path.stat().st_size < 1.2 * size + 2e5
+    same = run(params, tmp_path, live=again)
+    assert again.logged == first.logged
+    assert same.loss.equals(whole.loss)
+    assert same.watched.equals(whole.watched)
+    assert weights(whole.model, tmp_path / "a") == weights(same.model, tmp_path / "b")
+
+
 def test_a_checkpoint_of_another_key_is_never_resumed(params, tmp_path, monkeypatch):
     run(params, tmp_path / "c")
     calls = []

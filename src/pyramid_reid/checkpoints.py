@@ -120,5 +120,6 @@ class Checkpoints:
         content = buffer.getbuffer()
         write_whole(self.path, hashlib.sha256(content).digest(), content)
         for other in self._root.iterdir():
-            if other.is_dir() and other != self.path.parent:  # a network disk keeps files of its own
+            # a network disk keeps files of its own beside them
+            if other.is_dir() and other != self.path.parent:
                 shutil.rmtree(other)
