@@ -207,14 +207,55 @@ def test_a_crop_store_that_cannot_be_mapped_is_not_called_damaged(store, tmp_pat
         CropStore(tmp_path / "store")
 
 
-def test_a_stage_that_lacks_memory_while_it_is_loaded_says_so():
-    code = "import _stage; raise ImportError('libtorch.so: x: Cannot allocate memory')"
-    done = subprocess.run(
+def stage(folder, code):
+    """Run code as a stage, in a folder with params."""
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    return subprocess.run(
         [sys.executable, "-c", code],
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT / "stages")},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_a_stage_that_lacks_memory_while_it_is_loaded_says_so(tmp_path):
+    done = stage(
+        tmp_path, "import _stage; raise ImportError('libtorch.so: x: Cannot allocate memory')"
+    )
     assert done.returncode == 1
     assert done.stderr == f"-c: {MEMORY}\n"
+
+
+NO_FORK = """
+import _stage, errno, os, subprocess
+
+def refuse(*_, **__):
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+subprocess.run = refuse
+_stage.run(lambda params: "done")
+"""
+
+
+def test_a_stage_that_may_start_no_process_says_so(tmp_path):
+    done = stage(tmp_path, NO_FORK)  # the first is Git, asked for the commit
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"-c: {THREADS}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_mistake_in_the_code_keeps_its_traceback(tmp_path):
+    code = """
+import _stage
+
+def main(params):
+    raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)")
+
+_stage.run(main)
+"""
+    done = stage(tmp_path, code)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("shapes cannot be multiplied (2x3 and 4x5)\n")
