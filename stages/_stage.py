@@ -20,16 +20,34 @@ ROOT = Path(__file__).resolve().parent.parent
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid.errors import UserError, shortage  # noqa: E402
+
+NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
+STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
+
+
+def interrupted(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Say in one line what ended the stage while it was still being loaded."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{NAME}: {STOPPED}", file=sys.stderr)
+    elif missing := shortage(error):
+        print(f"{NAME}: {missing}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = interrupted  # before anything that takes time to load
+
 import _intact  # noqa: E402
 from pyramid_reid import run_record  # noqa: E402
-from pyramid_reid.errors import UserError, shortage  # noqa: E402
 from pyramid_reid.params import Params, load  # noqa: E402
 from pyramid_reid.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
 
 pin_environment(threads=1)  # `_threads` sets the number of those stages whose results depend on it
 
 PARAMS, LOCKS, RECORDS = Path("params.yaml"), Path("data/locks"), Path("data/records")
-NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
 RECORDED = [Path("data/raw/images.csv"), Path("data/crops/splits.csv")]
 """Files whose hashes stand in each record: images with theirs, and splits with theirs."""
 LIGHTER = {
@@ -48,10 +66,10 @@ def run(main: Callable[[Params], str]) -> None:
 
     Mistakes of the user, and what the machine refuses, end with one line instead of a traceback.
     """
-    start = time.perf_counter()
+    start, several = time.perf_counter(), False
     try:
-        checkout = run_record.revision(ROOT)
         several = world_size() > 1
+        checkout = run_record.revision(ROOT)
         params = load(PARAMS)
         with alone():
             if "DVC_STAGE" in os.environ and is_main():
@@ -118,24 +136,6 @@ def refusal(error: OSError) -> str:
     if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
         return f"{said}: make it writable for you, then run `dvc repro` again"
     return f"{said}: mend this, then run `dvc repro` again"
-
-
-STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
-
-
-def interrupted(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
-    """Say in one line what ended the stage while it was still being loaded."""
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"{NAME}: {STOPPED}", file=sys.stderr)
-    elif missing := shortage(error):
-        print(f"{NAME}: {missing}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = interrupted
 
 
 def keep_record(checkout: dict[str, object]) -> None:

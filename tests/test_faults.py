@@ -116,6 +116,29 @@ def test_stopping_a_stage_while_it_is_loaded_is_one_line():
     assert done.stderr == "-c: stopped; `dvc repro` goes on from the last checkpoint\n"
 
 
+@pytest.mark.parametrize("module", ["yaml", "pyramid_reid.run_record", "pyramid_reid.params"])
+def test_stopping_a_stage_while_it_loads_what_stages_share_is_one_line(module):
+    code = f"""
+import sys
+
+class Stop:
+    def find_spec(name, *_):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Stop)
+import _stage
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "stages")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "-c: stopped; `dvc repro` goes on from the last checkpoint\n"
+
+
 def test_advice_is_followed_to_the_letter(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").touch(mode=0o444)
