@@ -26,7 +26,9 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +45,8 @@ import torch  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
 from plain_operators import as_published, flop  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 from pyramid_reid.checkpoints import Checkpoints  # noqa: E402
 from pyramid_reid.crops import Pixels  # noqa: E402
@@ -51,8 +55,9 @@ from pyramid_reid.live import LiveCurves  # noqa: E402
 from pyramid_reid.protocol import split_identities  # noqa: E402
 from pyramid_reid.restoration import quality  # noqa: E402
 from pyramid_reid.restoration.extractors import PUBLISHED, build  # noqa: E402
-from pyramid_reid.restoration.pairs import Pair, make_pair  # noqa: E402
+from pyramid_reid.restoration.pairs import Pair, PatchSampler, make_pair  # noqa: E402
 from pyramid_reid.restoration.pyramid import Architecture, Reconstructor  # noqa: E402
+from pyramid_reid.restoration.pyramid import build as build_pyramid  # noqa: E402
 from pyramid_reid.restoration.training import train  # noqa: E402
 
 SCALES = PARAMS.restoration.scales
@@ -67,6 +72,8 @@ KERNELS = {"on": (True, 1), "off": (False, 1), "halves": (True, 2)}
 batch: their sum is that of the whole batch, up to rounding."""
 
 People = dict[int, list[Pixels]]
+Batch = tuple[Tensor, Sequence[Tensor]]
+"""Low-resolution patches and, per scale, their targets."""
 
 
 def sizes() -> None:
@@ -229,7 +236,9 @@ def kernels(root: Path, records: Path, kinds: list[str], seeds: list[int], itera
                 partial.write_text(json.dumps({scale: row["psnr"] for scale, row in found.items()}))
                 partial.replace(record)
             psnr[kind].append(list(json.loads(record.read_text()).values()))
-    print(f"| scale | kernels | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | s.d. |")
+    print("| gradients of a batch | relative distance |\n|---|---|")
+    agreement(seen, published(extractor, iterations), seeds[0])
+    print(f"\n| scale | kernels | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | s.d. |")
     print(f"|---|---|{'---|' * len(seeds)}---|---|")
     figures = {kind: np.array(rows).T for kind, rows in psnr.items()}  # (scales, seeds)
     for place, scale in enumerate(SCALES):
@@ -238,6 +247,38 @@ def kernels(root: Path, records: Path, kinds: list[str], seeds: list[int], itera
         for kind in kinds[1:]:
             moved = figures[kind][place] - figures[kinds[0]][place]
             print(f"| ×{scale} | {kind} minus {kinds[0]} | {cells(moved, '+')} |")
+
+
+def agreement(seen: list[Pair], params: Restoration, seed: int) -> None:
+    """How far gradients of a batch lie apart: relative to their norm, over all weights at once."""
+    sampler = PatchSampler(seen, (params.patch_height, params.patch_width), SCALES)
+    drawn = torch.Generator().manual_seed(seed)
+    first, second = (sampler.batch(params.batch_size, drawn) for _ in range(2))
+    model = build_pyramid(Architecture.of(params), seed).train()
+    for head in model.heads:  # they begin at zero, where the trunk has no gradient
+        nn.init.normal_(head.rgb.weight, std=0.02, generator=drawn)
+
+    def gradient(model: Reconstructor, batch: Batch, dtype: torch.dtype) -> Tensor:
+        low, targets = batch
+        losses = [
+            F.l1_loss(image, target.to(dtype))
+            for image, target in zip(model(low.to(dtype)), targets, strict=True)
+        ]
+        found = torch.autograd.grad(torch.stack(losses).mean(), list(model.parameters()))
+        return torch.cat([each.flatten().double() for each in found])
+
+    on = gradient(model, first, torch.float32)
+    with as_published():
+        off = gradient(model, first, torch.float32)
+        exact = gradient(deepcopy(model).double(), first, torch.float64)
+        other = gradient(model, second, torch.float32)
+    for name, one, two in (
+        ("on, off", on, off),
+        ("on, float64", on, exact),
+        ("off, float64", off, exact),
+        ("off, off on another batch", off, other),
+    ):
+        print(f"| {name} | {float((one - two).norm() / two.norm()):.1e} |")
 
 
 def cells(values: NDArray[np.float64], sign: str = "") -> str:
