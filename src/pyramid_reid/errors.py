@@ -48,7 +48,7 @@ def shortage(error: BaseException) -> str | None:
     a plain RuntimeError of torch, where only the text tells it from a mistake in the code.
     """
     # of a system call only what it says itself: a path behind it may hold any words
-    said = str(error.strerror) if isinstance(error, OSError) else str(error)
+    said = getattr(error, "strerror", None) or str(error)
     if OF_GPU.search(said):
         return "the memory of the GPU is not enough; end other programs that use it"
     if isinstance(error, MemoryError) or OF_HOST.search(said):

@@ -61,11 +61,11 @@ class _Output:
         self._path = folder / "pixels.npy"
 
     def make(self) -> None:
-        """Write the empty file, if it is not there with its header and in its full size."""
+        """Write the empty file, if it is not there in its full size; the header in any case."""
         if self._path.exists() and self._path.stat().st_size == self._bytes:
-            with self._path.open("rb") as file:
-                if file.read(len(self._header)) == self._header:
-                    return
+            with self._path.open("r+b") as file:
+                file.write(self._header)
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._path.with_suffix(".new").open("wb") as file:
             file.write(self._header)
