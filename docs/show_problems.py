@@ -22,8 +22,8 @@ sys.path[:0] = [str(ROOT / "stages"), str(ROOT / "src")]
 
 import download  # noqa: E402 - needs the path above
 import simulate  # noqa: E402
-from pyramid_reid.errors import UserError  # noqa: E402
-from pyramid_reid.params import Params  # noqa: E402
+from pyramid_reid.core.errors import UserError  # noqa: E402
+from pyramid_reid.core.params import Params  # noqa: E402
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from pyramid_reid.protocols import PROTOCOLS
+from pyramid_reid.protocol.presets import PROTOCOLS
 
 rows = []
 for name, protocol in PROTOCOLS.items():

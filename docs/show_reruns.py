@@ -72,13 +72,13 @@ CHANGES = [
     *(param("data.identities", 8), param("seed", 2), param("threads", 1)),
     param("device", "cuda"),
     comment("params.yaml"),
-    comment("benchmarks/pipeline.py"),
-    comment("src/pyramid_reid/compare.py"),
-    comment("src/pyramid_reid/evaluation.py"),
-    comment("src/pyramid_reid/reid/training.py"),
-    comment("src/pyramid_reid/restoration/swinir.py"),
-    comment("src/pyramid_reid/degrade.py"),
-    comment("src/pyramid_reid/params.py"),
+    comment("benchmarks/pipeline/cost.py"),
+    comment("src/pyramid_reid/compare/differences.py"),
+    comment("src/pyramid_reid/evaluation/rankings.py"),
+    comment("src/pyramid_reid/reid/training/loop.py"),
+    comment("src/pyramid_reid/restoration/network/swinir.py"),
+    comment("src/pyramid_reid/protocol/degradation.py"),
+    comment("src/pyramid_reid/core/params.py"),
 ]
 
 

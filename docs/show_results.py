@@ -15,10 +15,8 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid.errors import UserError  # noqa: E402
-from pyramid_reid.params import BRANCHES  # noqa: E402
-from pyramid_reid.results import pictures, plan, records  # noqa: E402
-from pyramid_reid.results.comparison import (  # noqa: E402
+from benchmarks.results import pictures, plan, records  # noqa: E402
+from benchmarks.results.comparison import (  # noqa: E402
     COST,
     Records,
     Row,
@@ -29,6 +27,9 @@ from pyramid_reid.results.comparison import (  # noqa: E402
     table,
 )
 
+from pyramid_reid.core.errors import UserError  # noqa: E402
+from pyramid_reid.core.params import BRANCHES  # noqa: E402
+
 RECORDS = ROOT / "docs" / "results"
 RANKS = ("Rank-1", "Rank-5", "Rank-10")
 
@@ -38,7 +39,9 @@ def recorded(data: str, folder: Path) -> Records:
     names = [name for name in plan.EXPERIMENTS if (folder / data / name).is_dir()]
     control = plan.CONTROL.experiment
     if control not in names:
-        raise UserError(f"{folder / data / control} is missing: record it by benchmarks/rows.py")
+        raise UserError(
+            f"{folder / data / control} is missing: record it by benchmarks/results/rows.py"
+        )
     return aligned({name: records.read(folder / data / name) for name in names})
 
 

@@ -18,9 +18,9 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid import protocol  # noqa: E402 - needs the path above
-from pyramid_reid.datasets import DATASETS  # noqa: E402
-from pyramid_reid.protocols import PROTOCOLS  # noqa: E402
+from pyramid_reid.datasets.registry import DATASETS  # noqa: E402
+from pyramid_reid.protocol import roles  # noqa: E402 - needs the path above
+from pyramid_reid.protocol.presets import PROTOCOLS  # noqa: E402
 
 
 def hashes(name: str, root: Path, seed: int) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def hashes(name: str, root: Path, seed: int) -> pd.DataFrame:
     raw = pd.DataFrame(images, columns=["path", "pid", "camid", "role", "sha256"])
     rules = PROTOCOLS[name]
     rows = [
-        (name, rules.name, seed, split, protocol.digest(protocol.assign(raw, rules, seed, split)))
+        (name, rules.name, seed, split, roles.digest(roles.assign(raw, rules, seed, split)))
         for split in range(rules.splits)
     ]
     return pd.DataFrame(rows, columns=["data", "protocol", "seed", "split", "sha256"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from pyramid_reid.errors import UserError
+from pyramid_reid.core.errors import UserError
 
 DEFINITION, LOCK = Path("dvc.yaml"), Path("dvc.lock")
 

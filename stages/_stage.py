@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid.errors import UserError, shortage  # noqa: E402
+from pyramid_reid.core.errors import UserError, shortage  # noqa: E402
 
 NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
 STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
@@ -41,9 +41,9 @@ def interrupted(
 sys.excepthook = interrupted  # before anything that takes time to load
 
 import _intact  # noqa: E402
-from pyramid_reid import run_record  # noqa: E402
-from pyramid_reid.params import Params, load  # noqa: E402
-from pyramid_reid.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
+from pyramid_reid.core import provenance  # noqa: E402
+from pyramid_reid.core.params import Params, load  # noqa: E402
+from pyramid_reid.core.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
 
 pin_environment(threads=1)  # `_threads` sets the number of those stages whose results depend on it
 
@@ -69,7 +69,7 @@ def run(main: Callable[[Params], str]) -> None:
     start, several = time.perf_counter(), False
     try:
         several = world_size() > 1
-        checkout = run_record.revision(ROOT)
+        checkout = provenance.revision(ROOT)
         params = load(PARAMS)
         with alone():
             if "DVC_STAGE" in os.environ and is_main():
@@ -150,7 +150,7 @@ def keep_record(checkout: dict[str, object]) -> None:
     inputs = RECORDED[:1] if NAME == "download" else RECORDED  # older splits are none of download's
     path = folder / f"{NAME.replace(' ', '@')}.json"
     try:
-        run_record.write(path, run_record.gather(checkout, inputs))
+        provenance.write(path, provenance.gather(checkout, inputs))
     except OSError as error:
         print(f"{NAME}: no record of this run in {path}: {error}", file=sys.stderr)
 

@@ -1,9 +1,9 @@
 """Imported first by stages that use torch: their results depend on the number of threads."""
 
 from _stage import PARAMS, fail
-from pyramid_reid.errors import UserError
-from pyramid_reid.params import load
-from pyramid_reid.runtime import pin_environment
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import load
+from pyramid_reid.core.runtime import pin_environment
 
 try:
     pin_environment(load(PARAMS).threads)

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pyramid_reid import crops
-from pyramid_reid.errors import UserError
-from pyramid_reid.params import Params
-from pyramid_reid.progress import progress
-from pyramid_reid.reid import osnet
+from pyramid_reid.core import crops
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import Params
+from pyramid_reid.core.progress import progress
+from pyramid_reid.core.runtime import start_torch
 from pyramid_reid.reid.features import BATCH, Extractor
-from pyramid_reid.reid.images import resized_in_parts
+from pyramid_reid.reid.network import osnet
+from pyramid_reid.reid.network.preprocessing import resized_in_parts
 from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
-from pyramid_reid.runtime import start_torch
 
 BRANCH = sys.argv[1]
 CROPS, MODELS = crops_of(BRANCH), Path("data/models/reid") / BRANCH

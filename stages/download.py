@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import raw_record
-from pyramid_reid.datasets import DATASETS, raw
-from pyramid_reid.errors import UserError
-from pyramid_reid.params import Data, Params
+from pyramid_reid.core import raw_set
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import Data, Params
+from pyramid_reid.datasets import layout
+from pyramid_reid.datasets.registry import DATASETS
 
 OUT, DOWNLOADS = Path("data/raw"), Path("data/downloads")
 
@@ -29,7 +30,9 @@ def downloaded(data: Data) -> Path:
     known_hash = dataset.source.known_hash if dataset.source and not data.url else None
     if data.sha256 is not None:
         known_hash = f"sha256:{data.sha256}"
-    from pyramid_reid import fetch  # loads an HTTP client, which a set on disk can do without
+    from pyramid_reid.datasets import (
+        fetch,  # loads an HTTP client, which a set on disk can do without
+    )
 
     archive = fetch.fetch(url, known_hash, folder, dataset.page)
     fetch.install(archive, dataset.marks, folder / "set")
@@ -42,9 +45,9 @@ def main(params: Params) -> str:
     dataset, folder = DATASETS[data.name], image_folder(data.root, data.name)
     shutil.rmtree(OUT, ignore_errors=True)
     if data.name == "synthetic":
-        from pyramid_reid.datasets import synthetic  # loads SciPy
+        from pyramid_reid.datasets.synthetic import draw  # loads SciPy
 
-        synthetic.write(folder, params.seed, data.identities, data.images_per_camera)
+        draw.write(folder, params.seed, data.identities, data.images_per_camera)
         root = folder
     else:
         root = Path(data.root) if data.root else downloaded(data)
@@ -54,9 +57,9 @@ def main(params: Params) -> str:
         dataset.extract(root, data.variant, folder)
     if dataset.test_sets:
         rows = [(k, pid) for k, pids in enumerate(dataset.test_sets(root)) for pid in pids]
-        pd.DataFrame(rows, columns=["split", "pid"]).to_csv(OUT / raw_record.TEST_SETS, index=False)
-    table = raw.record(folder, images)
-    table.to_csv(OUT / raw_record.IMAGES, index=False, lineterminator="\n")
+        pd.DataFrame(rows, columns=["split", "pid"]).to_csv(OUT / raw_set.TEST_SETS, index=False)
+    table = layout.record(folder, images)
+    table.to_csv(OUT / raw_set.IMAGES, index=False, lineterminator="\n")
     return f"{len(table)} images of {table.pid.nunique()} people in {folder}, listed in {OUT}"
 
 

@@ -6,12 +6,13 @@ from _stage import crops_of, run
 
 from pathlib import Path
 
-from pyramid_reid import crops, evaluation, evaluation_figures, queries, ranked_lists
-from pyramid_reid.params import BRANCHES, Params
-from pyramid_reid.protocols import PROTOCOLS
+from pyramid_reid.core import crops
+from pyramid_reid.core.params import BRANCHES, Params
+from pyramid_reid.core.runtime import derive_seed
+from pyramid_reid.core.tables import write_csv, write_json
+from pyramid_reid.evaluation import pictures, queries, ranked_lists, rankings
+from pyramid_reid.protocol.presets import PROTOCOLS
 from pyramid_reid.retrieval.rerank import Rerank
-from pyramid_reid.runtime import derive_seed
-from pyramid_reid.tables import write_csv, write_json
 
 METRICS, UNCERTAINTY = Path("metrics/fusion.json"), Path("metrics/uncertainty.json")
 QUERIES = Path("data/evaluation/queries.csv")
@@ -23,10 +24,10 @@ def main(params: Params) -> str:
     settings, weights = params.evaluation, params.fusion.weights
     folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
     rule = settings.rule or PROTOCOLS[params.data.name].rule
-    judging = evaluation.Judging(rule, settings.draws, params.seed)
+    judging = rankings.Judging(rule, settings.draws, params.seed)
     rerank = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
-    done = evaluation.evaluate_splits(folders, weights, judging, rerank)
-    metrics = evaluation.report(done)
+    done = rankings.evaluate_splits(folders, weights, judging, rerank)
+    metrics = rankings.report(done)
     write_json(METRICS, metrics)
 
     per_query = queries.table(done)
@@ -35,13 +36,13 @@ def main(params: Params) -> str:
     told = queries.uncertainty(per_query, settings.resamples, seed)
     told["queries_without_match"] = sum(len(split.query) for split in done) - len(per_query)
     write_json(UNCERTAINTY, told)
-    evaluation_figures.uncertainty(PLOTS / "uncertainty.png", metrics, told)
+    pictures.uncertainty(PLOTS / "uncertainty.png", metrics, told)
 
-    curves = evaluation.cmc_curves(done)
-    evaluation_figures.cmc(CMC / "cmc.png", curves)
+    curves = rankings.cmc_curves(done)
+    pictures.cmc(CMC / "cmc.png", curves)
     write_csv(CMC / "cmc.csv", curves)
     tables = queries.by_resolution(per_query)
-    evaluation_figures.resolution(PLOTS / "resolution.png", tables)
+    pictures.resolution(PLOTS / "resolution.png", tables)
     for figure, table in tables.items():
         write_csv(PLOTS / f"resolution_{figure}.csv", table)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from pyramid_reid import crops, figures
-from pyramid_reid.checkpoints import digest
-from pyramid_reid.distributed import join
-from pyramid_reid.params import BRANCHES, Params
-from pyramid_reid.restoration import pyramid
+from pyramid_reid.core import crops, figures
+from pyramid_reid.core.params import BRANCHES, Params
+from pyramid_reid.core.runtime import is_main, start_torch
 from pyramid_reid.restoration.generation import generate
-from pyramid_reid.restoration.quality import bicubic
-from pyramid_reid.runtime import is_main, start_torch
+from pyramid_reid.restoration.network import reconstructor
+from pyramid_reid.restoration.training.quality import bicubic
+from pyramid_reid.training.checkpoints import digest
+from pyramid_reid.training.distributed import join
 
 MODELS, SHEET = Path("data/models/reconstructor"), Path("plots/pyramid.png")
 STATES = Path("data/checkpoints/pyramid")
@@ -26,7 +26,7 @@ PEOPLE_SHOWN = 3
 
 def restore_split(split: str, out: Path, params: Params, device: torch.device) -> None:
     """Write the crop stores of one split to `out`, as far as they are not there and whole."""
-    model = pyramid.load(MODELS / split / "model.safetensors").to(device)
+    model = reconstructor.load(MODELS / split / "model.safetensors").to(device)
     store = crops.CropStore(crops_of("ori") / split)
     folders = [out / branch for branch in BRANCHES[1:]]
     generate(model, store, folders, params.generation.batch_pixels, params.threads, split)
@@ -64,7 +64,7 @@ def main(params: Params) -> str:
             (folder / branch).rename(crops_of(branch) / split)
     shutil.rmtree(STATES)
     first = next(iter(finished))
-    scales = pyramid.load(MODELS / first / "model.safetensors").architecture.scales
+    scales = reconstructor.load(MODELS / first / "model.safetensors").architecture.scales
     contact_sheet(first, scales)
     count = len(crops.CropStore(crops_of("ori") / first))
     times = ", ".join(f"×{scale}" for scale in scales)

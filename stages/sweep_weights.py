@@ -6,11 +6,11 @@ from _stage import run
 
 from pathlib import Path
 
-from pyramid_reid import evaluation_figures, weight_sweep
-from pyramid_reid.evaluation import Judging
-from pyramid_reid.params import BRANCHES, Params
-from pyramid_reid.protocols import PROTOCOLS
-from pyramid_reid.tables import write_csv, write_json
+from pyramid_reid.core.params import BRANCHES, Params
+from pyramid_reid.core.tables import write_csv, write_json
+from pyramid_reid.evaluation import pictures, weight_sweep
+from pyramid_reid.evaluation.rankings import Judging
+from pyramid_reid.protocol.presets import PROTOCOLS
 
 METRICS, PLOTS = Path("metrics/weights.json"), Path("plots/weights")
 
@@ -22,7 +22,7 @@ def main(params: Params) -> str:
     judging = Judging(rule, params.evaluation.draws, params.seed)
     surface, chosen = weight_sweep.sweep(folders, judging, params.sweep.step)
     write_json(METRICS, chosen)
-    evaluation_figures.weights(PLOTS / "surface.png", surface, chosen)
+    pictures.weights(PLOTS / "surface.png", surface, chosen)
     write_csv(PLOTS / "surface.csv", surface)
     write_csv(PLOTS / "reachable.csv", weight_sweep.reachable(surface))
     told = ", ".join(f"{name} {figures['mAP']:.1f}" for name, figures in chosen.items())

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import crops, figures
-from pyramid_reid.checkpoints import Checkpoints, digest
-from pyramid_reid.distributed import join
-from pyramid_reid.live import LiveCurves
-from pyramid_reid.params import Params
-from pyramid_reid.restoration import pairs, pictures, pyramid, quality
-from pyramid_reid.restoration.training import WATCHED, train
-from pyramid_reid.runtime import derive_seed, is_main, start_torch
+from pyramid_reid.core import crops, figures
+from pyramid_reid.core.params import Params
+from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
+from pyramid_reid.restoration.network import reconstructor
+from pyramid_reid.restoration.training import patches, pictures, quality
+from pyramid_reid.restoration.training.loop import WATCHED, train
+from pyramid_reid.training.checkpoints import Checkpoints, digest
+from pyramid_reid.training.distributed import join
+from pyramid_reid.training.live import LiveCurves
 
 CROPS, OUT = Path("data/crops"), Path("data/models/reconstructor")
 METRICS, PLOTS = Path("metrics/reconstructor.json"), Path("plots/reconstructor")
@@ -58,15 +59,15 @@ def main(params: Params) -> str:
         seed = derive_seed(params.seed, "reconstructor", split)
         camera_seed = seed if settings["degradation"] == "camera" else None
         seen, validation, unseen = (
-            pairs.of_roles(store, roles, restoration.branch_scales, camera_seed)
-            for roles in (pairs.TRAIN, pairs.VALIDATION, pairs.TEST)
+            patches.of_roles(store, roles, restoration.branch_scales, camera_seed)
+            for roles in (patches.TRAIN, patches.VALIDATION, patches.TEST)
         )
         test = quality.judged(unseen)
         watched = quality.judged(validation or unseen, WATCHED)
         live = LiveCurves(LIVE / split)
         trained.append(train(seen, watched, restoration, seed, device, states, live))
         if is_main():
-            pyramid.save(OUT / split / "model.safetensors", trained[-1].model)
+            reconstructor.save(OUT / split / "model.safetensors", trained[-1].model)
             compared.append(quality.compare(trained[-1].model, test))
             if len(trained) == 1:
                 shown = quality.judged(unseen, SHOWN)

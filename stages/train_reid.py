@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid import crops, figures, weights_file
-from pyramid_reid.checkpoints import Checkpoints, digest
-from pyramid_reid.distributed import join, main_first
-from pyramid_reid.live import LiveCurves
-from pyramid_reid.params import Params
-from pyramid_reid.reid import osnet, pretrained
-from pyramid_reid.reid.batches import training_images
-from pyramid_reid.reid.training import COLUMNS, train
-from pyramid_reid.runtime import derive_seed, is_main, start_torch
+from pyramid_reid.core import crops, figures
+from pyramid_reid.core.params import Params
+from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
+from pyramid_reid.reid.network import osnet
+from pyramid_reid.reid.training import pretrained
+from pyramid_reid.reid.training.batches import training_images
+from pyramid_reid.reid.training.loop import COLUMNS, train
+from pyramid_reid.training import weights_file
+from pyramid_reid.training.checkpoints import Checkpoints, digest
+from pyramid_reid.training.distributed import join, main_first
+from pyramid_reid.training.live import LiveCurves
 
 BRANCH = sys.argv[1]
 CROPS, OUT = crops_of(BRANCH), Path("data/models/reid") / BRANCH

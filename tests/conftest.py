@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pyramid_reid import params as params_module
-from pyramid_reid.crops import Crop, CropStore, CropWriter
-from pyramid_reid.runtime import pin_environment, start_torch
+from pyramid_reid.core import params as params_module
+from pyramid_reid.core.crops import Crop, CropStore, CropWriter
+from pyramid_reid.core.runtime import pin_environment, start_torch
 
 pin_environment(2)  # before any test module imports torch
 

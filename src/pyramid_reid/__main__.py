@@ -14,9 +14,9 @@ import signal
 import sys
 from pathlib import Path
 
-from pyramid_reid import compare
-from pyramid_reid.errors import UserError
-from pyramid_reid.runs import read
+from pyramid_reid.compare import differences
+from pyramid_reid.compare.runs import read
+from pyramid_reid.core.errors import UserError
 
 
 def main() -> int:
@@ -35,9 +35,9 @@ def main() -> int:
     except UserError as error:
         print(f"pyramid-reid compare: {error}", file=sys.stderr)
         return 2
-    for part in (compare.first_stage, compare.figures, compare.records):
+    for part in (differences.first_stage, differences.figures, differences.records):
         print("\n".join(part(ours, theirs)))
-    return 1 if compare.changed_stages(ours, theirs) else 0
+    return 1 if differences.changed_stages(ours, theirs) else 0
 
 
 if __name__ == "__main__":

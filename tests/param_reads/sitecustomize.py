@@ -15,8 +15,8 @@ from pathlib import Path
 
 
 def note_reads(file):
-    from pyramid_reid import params
-    from pyramid_reid.params import Section
+    from pyramid_reid.core import params
+    from pyramid_reid.core.params import Section
 
     known, reads, state = {}, set(), {"loaded": False}
     plain_load, plain_dump, plain_iter = params.load, Section.model_dump, Section.__iter__

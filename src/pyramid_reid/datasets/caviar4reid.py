@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pyramid_reid.datasets.raw import RawImage, check_root, parse
+from pyramid_reid.datasets.layout import RawImage, check_root, parse
 
 MARKS = ("0*.jpg",)
 NAME = re.compile(r"(?P<pid>\d{4})0(?P<image>0[1-9]|1\d|20)\.jpg")

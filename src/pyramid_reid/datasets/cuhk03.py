@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pyramid_reid.datasets.raw import RawImage, check_root, listed
-from pyramid_reid.errors import UserError
-from pyramid_reid.params import VARIANTS
-from pyramid_reid.progress import progress
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import VARIANTS
+from pyramid_reid.core.progress import progress
+from pyramid_reid.datasets.layout import RawImage, check_root, listed
 
 if TYPE_CHECKING:  # they are loaded where a .mat file is read: no other set needs them
     import h5py

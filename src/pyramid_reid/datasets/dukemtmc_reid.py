@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pyramid_reid.datasets.layout import RawImage
 from pyramid_reid.datasets.market1501 import MARKS, of_folders
-from pyramid_reid.datasets.raw import RawImage
 
 __all__ = ["MARKS", "read"]
 NAME = re.compile(r"(?P<pid>\d{4})_c(?P<camid>[1-8])_f\d{7}\.jpg")

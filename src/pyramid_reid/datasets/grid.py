@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pyramid_reid.datasets.raw import RawImage, check_root, parse
+from pyramid_reid.datasets.layout import RawImage, check_root, parse
 
 MARKS = ("probe", "gallery")
 NAME = re.compile(r"(?P<pid>\d{4})_\d_[\d_]+\.jpeg")

@@ -11,8 +11,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path, PurePosixPath
 
-from pyramid_reid.datasets.raw import SUFFIXES, RawImage, check_root, file_problems, listed
-from pyramid_reid.errors import UserError
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.datasets.layout import SUFFIXES, RawImage, check_root, file_problems, listed
 
 MARKS = ("manifest.csv",)
 REQUIRED = ("path", "pid", "camid")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pyramid_reid.datasets.raw import RawImage, check_root, parse
+from pyramid_reid.datasets.layout import RawImage, check_root, parse
 
 ROLES = {"bounding_box_train": "train", "query": "query", "bounding_box_test": "gallery"}
 MARKS = tuple(ROLES)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pyramid_reid.datasets.raw import RawImage, check_root, listed
-from pyramid_reid.errors import UserError
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.datasets.layout import RawImage, check_root, listed
 
 LISTS = {"train": "train", "val": "train", "query": "query", "gallery": "gallery"}
 MARKS = tuple(f"list_{name}.txt" for name in LISTS)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from pyramid_reid.datasets.raw import RawImage, check_root, parse
-from pyramid_reid.errors import UserError
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.datasets.layout import RawImage, check_root, parse
 
 ROLES = {"train": "train", "query": "query", "test": "gallery"}
 MARKS = (*ROLES, "distractors")

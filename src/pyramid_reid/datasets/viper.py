@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pyramid_reid.datasets.raw import RawImage, check_root, parse
+from pyramid_reid.datasets.layout import RawImage, check_root, parse
 
 CAMERAS = {"cam_a": 1, "cam_b": 2}
 MARKS = tuple(CAMERAS)

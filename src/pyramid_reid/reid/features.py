@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
-from pyramid_reid.crops import Pixels
-from pyramid_reid.reid.images import normalize, to_float
+from pyramid_reid.core.crops import Pixels
+from pyramid_reid.reid.network.preprocessing import normalize, to_float
 from pyramid_reid.retrieval.distance import Floats
 
 BATCH = 100

@@ -22,13 +22,13 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from pyramid_reid.crops import COLUMNS, CropStore, Pixels
-from pyramid_reid.distributed import from_main, wait
-from pyramid_reid.progress import progress
+from pyramid_reid.core.crops import COLUMNS, CropStore, Pixels
+from pyramid_reid.core.progress import progress
+from pyramid_reid.core.runtime import is_main, rank, world_size
+from pyramid_reid.core.whole_files import appended, whole_lines
 from pyramid_reid.restoration.inference import plan, restore_batches
-from pyramid_reid.restoration.pyramid import Reconstructor
-from pyramid_reid.runtime import is_main, rank, world_size
-from pyramid_reid.whole_files import appended, whole_lines
+from pyramid_reid.restoration.network.reconstructor import Reconstructor
+from pyramid_reid.training.distributed import from_main, wait
 
 NOTES = "finished-*.txt"
 NOTE = re.compile(rb"(\d{1,12}) ([0-9a-f]{64})")

@@ -13,10 +13,10 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from pyramid_reid.crops import Pixels
-from pyramid_reid.restoration.pairs import to_pixels, to_tensor
-from pyramid_reid.restoration.pyramid import Reconstructor, pad
-from pyramid_reid.restoration.single_threads import single_threads
+from pyramid_reid.core.crops import Pixels
+from pyramid_reid.restoration.kernels.single_threads import single_threads
+from pyramid_reid.restoration.network.reconstructor import Reconstructor, pad
+from pyramid_reid.restoration.training.patches import to_pixels, to_tensor
 
 BATCH_PIXELS = 2**13
 """Low-resolution pixels restored at once where no param says how many."""

@@ -1,0 +1,231 @@
+"""Rows of the table from records: figures over splits, intervals, paired tests, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from benchmarks.results.records import Record
+
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.evaluation import queries
+from pyramid_reid.retrieval.uncertainty import bootstrap, cluster
+
+FIGURES = ("rank1", "rank5", "rank10", "mAP")
+RESAMPLES = 10_000
+SEED = 0
+COST = "core min"
+
+Records = Mapping[str, Sequence[Record]]
+"""Per experiment its records, of the same splits in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        name: what readers call it.
+        experiment: whose records it comes from.
+        ranking: in them: a branch, or the name of fusion weights.
+    """
+
+    name: str
+    experiment: str
+    ranking: str
+
+
+def aligned(records: Records) -> dict[str, list[Record]]:
+    """Only the splits that every experiment has.
+
+    Raises:
+        UserError: there are none, or the experiments saw other crops there.
+    """
+    common = set.intersection(*({each.split for each in of} for of in records.values()))
+    if not common:
+        raise UserError(f"{', '.join(records)} have no split in common")
+    kept = {name: [each for each in of if each.split in common] for name, of in records.items()}
+    for of_split in zip(*kept.values(), strict=True):
+        hashes = {each.about["dataset"]["splits_sha256"] for each in of_split}
+        if len(hashes) > 1:
+            raise UserError(f"the records of split {of_split[0].split} are of different crops")
+    return kept
+
+
+def of_experiments(records: Records, rows: Sequence[Row]) -> list[Row]:
+    """The rows whose experiments were run."""
+    return [row for row in rows if row.experiment in records]
+
+
+def per_query(records: Records, row: Row) -> pd.DataFrame:
+    """What each query of each split reached: `queries.KEYS`, then row.rank1, row.mAP, row.mINP."""
+    parts = []
+    for number, record in enumerate(records[row.experiment]):
+        part = record.queries[queries.KEYS[1:]].copy()
+        part.insert(0, "split", number)
+        for figure in queries.FIGURES:
+            part[f"row.{figure}"] = record.queries[f"{row.ranking}.{figure}"]
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def figures(records: Records, row: Row) -> pd.DataFrame:
+    """Figures of each split in percent: columns `FIGURES`, a row per split."""
+    of_splits = [record.about["metrics"][row.ranking] for record in records[row.experiment]]
+    return pd.DataFrame(of_splits)[list(FIGURES)]
+
+
+def interval(table: pd.DataFrame, figure: str) -> tuple[float, float]:
+    """95 % interval of a figure of `per_query`, over identities."""
+    values = table[[f"row.{figure}"]].to_numpy()
+    clusters = cluster(values, table.pid.to_numpy(), table["split"].to_numpy())
+    drawn = bootstrap(clusters, RESAMPLES, np.random.default_rng(SEED))
+    low, high = np.percentile(drawn[:, 0], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def minutes(records: Records, row: Row) -> float:
+    """Minutes of one core that the row's stages need per split; NaN where one was never timed.
+
+    Processor time, of each stage the least over splits, as other work on the machine only adds to
+    it. What an experiment took from the cache counts as where it ran.
+    """
+    of_splits = []
+    for place, record in enumerate(records[row.experiment]):
+        timed: dict[str, float] = dict(record.about.get("cpu_seconds", {}))
+        for others in records.values():
+            elsewhere = others[place].about.get("cpu_seconds", {})
+            for stage in SHARED_STAGES:
+                if stage in elsewhere:
+                    timed.setdefault(stage, elsewhere[stage])
+        of_splits.append([timed.get(stage, np.nan) for stage in stages(row.ranking)])
+    return float(pd.DataFrame(of_splits).min().sum(skipna=False)) / 60
+
+
+SHARED_STAGES = ("train_reid ori", "distances ori")
+"""What experiments take from each other."""
+
+
+def stages(ranking: str) -> list[str]:
+    """Stages that train, restore and measure what a ranking needs."""
+    branches = [ranking] if ranking in BRANCHES else list(BRANCHES)
+    restoring = ["train_reconstructor", "generate_pyramid"] if branches != ["ori"] else []
+    return [*restoring, *(f"{s} {b}" for b in branches for s in ("train_reid", "distances"))]
+
+
+def difference(records: Records, row: Row, other: Row) -> dict[str, dict[str, float]]:
+    """`row` minus `other` on the same queries, as `queries.compare` tells it."""
+    ours, theirs = per_query(records, row), per_query(records, other)
+    return queries.compare(ours, theirs, "row", "row", RESAMPLES, SEED)
+
+
+def table(records: Records, rows: Sequence[Row]) -> pd.DataFrame:
+    """Figures of each row: mean ± sample deviation over splits, interval of mAP, minutes."""
+    told = []
+    for row in rows:
+        of_splits = figures(records, row)
+        low, high = interval(per_query(records, row), "mAP")
+        texts = {
+            column: _mean(of_splits[figure]) if deviates else f"{of_splits[figure].mean():.1f}"
+            for figure, column, deviates in (
+                ("rank1", "Rank-1", True),
+                ("rank5", "Rank-5", False),
+                ("rank10", "Rank-10", False),
+                ("mAP", "mAP", True),
+            )
+        }
+        cost = minutes(records, row)
+        told.append(
+            {"row": row.name, **texts, "95 % of mAP": f"{low:.1f} … {high:.1f}"}
+            | {COST: "-" if np.isnan(cost) else f"{cost:.1f}"}
+        )
+    return pd.DataFrame(told)
+
+
+def differences(records: Records, rows: Sequence[Row], others: Mapping[str, Row]) -> pd.DataFrame:
+    """Rank-1 and mAP of each row minus those of others, with interval and p.
+
+    Args:
+        others: by what they are called.
+    """
+    told = []
+    for row in rows:
+        texts = {"row": row.name}
+        for name, other in others.items():
+            found = difference(records, row, other)
+            for figure, column in (("rank1", "Rank-1"), ("mAP", "mAP")):
+                texts[f"{column} − {name}"] = "" if row == other else _test(found[figure])
+        told.append(texts)
+    return pd.DataFrame(told)
+
+
+def _mean(values: pd.Series) -> str:
+    deviation = f" ± {values.std():.1f}" if len(values) > 1 else ""
+    return f"{values.mean():.1f}{deviation}"
+
+
+def _test(found: Mapping[str, float]) -> str:
+    p = "<.001" if found["p"] < 0.001 else f"{found['p']:.3f}".lstrip("0")
+    return f"{found['difference']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}] p {p}"
+
+
+def gains(records: Records, row: Row, baseline: Row) -> pd.DataFrame:
+    """PSNR above bicubic (dB) and Rank-1 above a baseline (points) of each split.
+
+    Args:
+        row: of a branch alone.
+    """
+    ours, theirs = figures(records, row), figures(records, baseline)
+    psnr = [psnr_gain(record, row.ranking) for record in records[row.experiment]]
+    return pd.DataFrame({"psnr": psnr, "rank1": ours.rank1 - theirs.rank1})
+
+
+def psnr_gain(record: Record, branch: str) -> float:
+    """PSNR of a branch's images above bicubic, in dB, on test people; 0 where none is restored.
+
+    Args:
+        branch: h1, h2 and h3 are of scales 2, 3 and 4.
+    """
+    of = record.about["restoration"].get(f"x{BRANCHES.index(branch) + 1}")
+    return float(of["psnr"] - of["psnr_bicubic"]) if of else 0.0
+
+
+def reasons(records: Records, experiments: Sequence[str]) -> pd.DataFrame:
+    """What should make a fusion better than its members, means over splits.
+
+    Returns:
+        A row per experiment: `experiment`, PSNR above bicubic (dB) per restored branch, and the
+        mean `correlation` of two branches' average precision.
+    """
+    rows = []
+    for name in experiments:
+        told: dict[str, object] = {"experiment": name}
+        for branch in BRANCHES[1:]:
+            gain = np.mean([psnr_gain(record, branch) for record in records[name]])
+            told[f"dB {branch}"] = f"{gain:+.2f}"
+        told["correlation"] = f"{agreement(records, name).correlation.mean():.3f}"
+        rows.append(told)
+    return pd.DataFrame(rows)
+
+
+def agreement(records: Records, experiment: str) -> pd.DataFrame:
+    """Correlation over queries of the branches' average precision: how alike their errors are.
+
+    Returns:
+        A row per pair of branches, columns pair, correlation (mean over splits; NaN where a branch
+        does equally well on all queries).
+    """
+    tables = [
+        record.queries[[f"{branch}.mAP" for branch in BRANCHES]].corr().to_numpy()
+        for record in records[experiment]
+    ]
+    mean = np.mean(tables, axis=0)
+    rows = [
+        (f"{BRANCHES[i]}, {BRANCHES[j]}", float(mean[i, j]))
+        for i in range(len(BRANCHES))
+        for j in range(i + 1, len(BRANCHES))
+    ]
+    return pd.DataFrame(rows, columns=["pair", "correlation"])

@@ -1,0 +1,156 @@
+"""What is kept of an experiment on one split: figures, what each query reached, and cost.
+
+Two small files per experiment and split, `split_N.json` and `split_N.csv`: enough to compare
+experiments query by query, and no pixel of a person.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import BRANCHES, Params
+from pyramid_reid.core.tables import write_csv, write_json
+from pyramid_reid.evaluation import queries
+from pyramid_reid.evaluation.rankings import Judging, Split, common_splits, evaluate_splits, report
+from pyramid_reid.protocol.presets import PROTOCOLS
+
+FIXED_WEIGHTS: dict[str, dict[str, float]] = {
+    "equal": dict.fromkeys(BRANCHES, 0.25),
+    "2:1:1:1": {"ori": 0.4, "h1": 0.2, "h2": 0.2, "h3": 0.2},
+}
+"""Fusion weights that nobody chose on this data; the second ones are those of the public code."""
+
+CHOSEN_WEIGHTS = ("validation", "oracle_test")
+"""Those that `sweep_weights` chooses, by their names in metrics/weights.json."""
+
+STAGE = re.compile(r"^(?P<stage>\w+(?: \w+)?): .* \((?P<seconds>\d+) s\)$")
+"""The last line of a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An experiment on one split.
+
+    Attributes:
+        about: what its JSON file holds: `params`, `metrics` (per ranking, percent), `weights`
+            (per name), `restoration` (metrics/reconstructor.json), `dataset`, `seconds` and
+            `cpu_seconds` (per stage that ran) and where it ran.
+        queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
+            percent; rankings are the branches and the names of the fusion weights.
+    """
+
+    split: int
+    about: dict[str, Any]
+    queries: pd.DataFrame
+
+
+def seconds(output: str) -> dict[str, int]:
+    """Seconds of each stage that ran, from what a run printed."""
+    found = (STAGE.match(line.strip()) for line in output.splitlines())
+    return {match["stage"]: int(match["seconds"]) for match in found if match}
+
+
+def collect(
+    project: Path, params: Params, split: int, about: Mapping[str, object], output: str
+) -> Record:
+    """Read what a finished run of one split left in the project's folder.
+
+    The fusions are judged again from the distances, once with each weights: the same program and
+    the same figures as when `fuse` is run with them.
+
+    Args:
+        params: of the run.
+        about: what else to note down.
+        output: what the run printed.
+
+    Raises:
+        UserError: it was a run of other splits, or the distances are damaged.
+    """
+    metrics = {
+        name: json.loads((project / f"metrics/{name}.json").read_text(encoding="utf-8"))
+        for name in ("dataset", "reconstructor", "weights")
+    }
+    weights = FIXED_WEIGHTS | {
+        name: {branch: metrics["weights"][name][f"w_{branch}"] for branch in BRANCHES}
+        for name in CHOSEN_WEIGHTS
+        if name in metrics["weights"]
+    }
+    folders = {branch: project / "data/distances" / branch for branch in BRANCHES}
+    if common_splits(folders) != [f"split_{split}"]:
+        raise UserError(f"{project / 'data/distances'} does not hold split {split} alone")
+    rule = params.evaluation.rule or PROTOCOLS[params.data.name].rule
+    judging = Judging(rule, params.evaluation.draws, params.seed)
+    figures, tables = _judged(folders, weights, judging)
+    noted = {
+        **about,
+        "dataset": metrics["dataset"],
+        "metrics": figures,
+        "restoration": metrics["reconstructor"],
+        "seconds": seconds(output),
+        "weights": weights,
+    }
+    return Record(split, noted, pd.concat(tables, axis=1))
+
+
+def _judged(
+    folders: Mapping[str, Path], weights: Mapping[str, Mapping[str, float]], judging: Judging
+) -> tuple[dict[str, dict[str, float]], list[pd.DataFrame]]:
+    """Figures of each branch and of the fusion with each weights; what each query reached, apart.
+
+    Returns:
+        Per ranking its figures in percent; and tables of the same queries, to stand side by side.
+    """
+    figures: dict[str, dict[str, float]] = {}
+    tables: list[pd.DataFrame] = []
+    for name, of_branches in weights.items():
+        done = evaluate_splits(folders, of_branches, judging)
+        reached = queries.table(done).drop(columns="split")
+        fused = reached[[f"fused.{figure}" for figure in queries.FIGURES]]
+        if not tables:
+            tables.append(reached.drop(columns=fused.columns))
+            figures |= {branch: _means(done, branch) for branch in folders}
+        tables.append(fused.set_axis([f"{name}.{figure}" for figure in queries.FIGURES], axis=1))
+        figures[name] = _means(done, "fused")
+    return figures, tables
+
+
+def _means(done: Sequence[Split], ranking: str) -> dict[str, float]:
+    """Figures of a ranking without their deviation over single-shot draws."""
+    figures = report(done)[ranking]
+    return {name: value for name, value in figures.items() if not name.endswith("_std")}
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write the two files of a record."""
+    write_csv(folder / f"split_{record.split}.csv", record.queries)
+    write_json(folder / f"split_{record.split}.json", record.about)
+
+
+def read(folder: Path) -> list[Record]:
+    """All records of an experiment, by split.
+
+    Raises:
+        UserError: there is none, or a file is damaged.
+    """
+    paths = {int(path.stem.removeprefix("split_")): path for path in folder.glob("split_*.json")}
+    if not paths:
+        raise UserError(f"{folder} holds no record: run the experiment first")
+    try:
+        return [
+            Record(
+                split,
+                json.loads(paths[split].read_text(encoding="utf-8")),
+                pd.read_csv(paths[split].with_suffix(".csv")),
+            )
+            for split in sorted(paths)
+        ]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} holds a damaged record ({error})") from error

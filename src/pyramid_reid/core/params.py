@@ -1,0 +1,397 @@
+"""params.yaml as frozen, strict, typed objects."""
+
+from __future__ import annotations
+
+import reprlib
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from pyramid_reid.core.errors import UserError, reason
+
+BRANCHES = ("ori", "h1", "h2", "h3")
+"""The resolutions that are recognised: the crop as it is, and the three restored images."""
+
+VARIANTS = {
+    "cuhk03": ("detected_classic", "labeled_classic", "detected_new", "labeled_new"),
+}
+"""Of the sets that have several; the first is the default."""
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """Base of all sections: no unknown keys, no silent conversion, no later change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _increasing(values: tuple[int, ...]) -> bool:
+    return all(low < high for low, high in pairwise(values))
+
+
+class Data(Section):
+    """Which set is read, and how often its identities are split."""
+
+    name: Literal[
+        "synthetic",
+        "caviar4reid",
+        "viper",
+        "prid2011",
+        "grid",
+        "market1501",
+        "cuhk03",
+        "dukemtmc_reid",
+        "msmt17",
+        "mta_reid",
+        "manifest",
+    ]
+    root: Annotated[str, Field(min_length=1)] | None
+    variant: str | None
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
+    splits: PositiveInt | None
+    first_split: Annotated[int, Field(ge=0)]
+    identities: Annotated[int, Field(ge=4, le=9999)]
+    images_per_camera: PositiveInt
+
+    @model_validator(mode="after")
+    def _source_belongs_to_a_real_set(self) -> Self:
+        given = [name for name in ("root", "url", "sha256") if getattr(self, name) is not None]
+        if self.name == "synthetic" and given:
+            raise ValueError(
+                f"data.{given[0]} must be null for data.name: synthetic, which is drawn"
+            )
+        if self.root is not None and self.url is not None:
+            raise ValueError("data.root and data.url: give one, and null for the other")
+        return self
+
+    @model_validator(mode="after")
+    def _variant_is_one_of_the_set(self) -> Self:
+        variants = VARIANTS.get(self.name, ())
+        if self.variant is not None and self.variant not in variants:
+            known = f"is none of {', '.join(variants)}" if variants else "must be null: it has none"
+            raise ValueError(f"data.variant of {self.name}: {self.variant} {known}")
+        return self
+
+
+class Simulate(Section):
+    """What differs from the set's own protocol (`protocols.Protocol`); None keeps its value."""
+
+    low_camera: int | Literal["random"] | None
+    ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None
+    ratio_per: Literal["image", "identity"] | None
+    interpolation: Literal["bicubic", "bilinear", "lanczos"] | None
+    degradation: Literal["downsample", "camera"] | None
+    mixed: bool | None
+
+
+class SwinSize(Section):
+    """How large a SwinIR is."""
+
+    depths: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
+    dim: PositiveInt
+    num_heads: PositiveInt
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> Self:
+        if self.dim % self.num_heads:
+            raise ValueError(
+                f"restoration.swinir_light.dim ({self.dim}) must be a multiple of"
+                f" restoration.swinir_light.num_heads ({self.num_heads})"
+            )
+        return self
+
+
+class HanSize(Section):
+    """How large a HAN is."""
+
+    groups: PositiveInt
+    blocks: PositiveInt
+    dim: Annotated[int, Field(ge=16)]
+
+
+class Restoration(Section):
+    """The reconstructor: extractor E, pyramid heads RC, and their training."""
+
+    extractor: Literal["swinir", "swinir_light", "han", "han_light", "bicubic", "identity"]
+    swinir_light: SwinSize | None
+    han_light: HanSize | None
+    head_dim: PositiveInt
+    scales: Annotated[
+        tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False, min_length=3, max_length=3)
+    ]
+    head_weights: Annotated[tuple[Weight, ...], Field(strict=False, min_length=3, max_length=3)]
+    pretrained: str
+    iterations: PositiveInt
+    batch_size: PositiveInt
+    patch_height: PositiveInt
+    patch_width: PositiveInt
+    lr: PositiveFloat
+    checkpoint_every: PositiveInt
+
+    @property
+    def learns(self) -> bool:
+        """Whether the extractor has weights."""
+        return self.extractor not in {"bicubic", "identity"}
+
+    @property
+    def branch_scales(self) -> tuple[int, ...]:
+        """Scale of each of h1, h2, h3: without restoration they are the crops themselves."""
+        return (1, 1, 1) if self.extractor == "identity" else self.scales
+
+    @model_validator(mode="after")
+    def _scales_rise(self) -> Self:
+        if not _increasing(self.scales):
+            raise ValueError(f"restoration.scales must increase, got {list(self.scales)}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if not any(self.head_weights):
+            raise ValueError("at least one of restoration.head_weights must be above 0")
+        if not self.learns and self.pretrained != "none":
+            raise ValueError(
+                f"restoration.pretrained must be none for restoration.extractor: {self.extractor},"
+                " which has no weights"
+            )
+        return self
+
+
+class Generation(Section):
+    """How the pyramid is generated."""
+
+    batch_pixels: PositiveInt
+
+
+Side = Annotated[int, Field(ge=16)]
+
+
+class Sides(Section):
+    """A side of the input, in pixels, where it differs between branches."""
+
+    ori: Side
+    h1: Side
+    h2: Side
+    h3: Side
+
+
+class Reid(Section):
+    """The re-identification network of a branch and its training."""
+
+    model: Literal[
+        "osnet_x1_0",
+        "osnet_x0_75",
+        "osnet_x0_5",
+        "osnet_x0_25",
+        "osnet_ibn_x1_0",
+        "osnet_ain_x1_0",
+        "osnet_ain_x0_75",
+        "osnet_ain_x0_5",
+        "osnet_ain_x0_25",
+    ]
+    pretrained: Annotated[str, Field(min_length=1)]
+    pretrained_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None
+    height: Side | Sides
+    width: Side | Sides
+    epochs: PositiveInt
+    batch_size: Annotated[int, Field(ge=2)]
+    instances: Annotated[int, Field(ge=0)]
+    lr: PositiveFloat
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    fixed_epochs: Annotated[int, Field(ge=0)]
+    weight_decay: Weight
+    label_smoothing: Fraction
+    erasing: Annotated[float, Field(ge=0, le=1)]
+    color_jitter: Fraction
+    mixed_resolution: Annotated[float, Field(ge=0, le=1)]
+    memory: PositiveFloat
+    checkpoint_every: PositiveInt
+    validation_identities: Annotated[int, Field(ge=0)]
+
+    def of_branch(self, branch: str) -> Self:
+        """What counts for one branch: its input size, and mixed resolution for `ori` alone."""
+        sides = {name: self._side(name, branch) for name in ("height", "width")}
+        mixed = self.mixed_resolution if branch == "ori" else 0.0
+        return self.model_copy(update={**sides, "mixed_resolution": mixed})
+
+    def input_size(self, branch: str) -> tuple[int, int]:
+        """Height and width of a branch's input, in pixels."""
+        return self._side("height", branch), self._side("width", branch)
+
+    def _side(self, name: str, branch: str) -> int:
+        side: int | Sides = getattr(self, name)
+        return side if isinstance(side, int) else int(getattr(side, branch))
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"reid.warmup_epochs ({self.warmup_epochs}) must be less than reid.epochs"
+                f" ({self.epochs})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_classifier_learns_alone_on_pretrained_weights(self) -> Self:
+        if self.fixed_epochs and self.pretrained == "none":
+            raise ValueError(
+                f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 with reid.pretrained: none, as"
+                " the weights that it keeps fixed would be random"
+            )
+        if self.fixed_epochs >= self.epochs:
+            raise ValueError(
+                f"reid.fixed_epochs ({self.fixed_epochs}) must be less than reid.epochs"
+                f" ({self.epochs})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _instances_fill_the_batch(self) -> Self:
+        if self.instances and (
+            self.batch_size % self.instances or self.batch_size == self.instances
+        ):
+            raise ValueError(
+                f"reid.batch_size ({self.batch_size}) must be a multiple of reid.instances"
+                f" ({self.instances}), and larger"
+            )
+        return self
+
+
+class Fusion(Section):
+    """The weights of D_final."""
+
+    w_ori: Weight
+    w_h1: Weight
+    w_h2: Weight
+    w_h3: Weight
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each branch, in the order of `BRANCHES`."""
+        return {branch: float(getattr(self, f"w_{branch}")) for branch in BRANCHES}
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if not any(self.weights.values()):
+            raise ValueError("at least one of fusion.w_ori, w_h1, w_h2, w_h3 must be above 0")
+        return self
+
+
+class Evaluation(Section):
+    """How rankings are judged, and what is told of their uncertainty."""
+
+    rule: Literal["market1501", "all_shot", "single_shot"] | None
+    draws: PositiveInt
+    resamples: Annotated[int, Field(ge=100)]
+    rerank: bool
+    k1: PositiveInt
+    k2: PositiveInt
+    lambda_value: Annotated[float, Field(ge=0, le=1)]
+
+
+class Sweep(Section):
+    """The grid of fusion weights that is tried."""
+
+    step: Annotated[float, Field(gt=0, le=1)]
+
+    @model_validator(mode="after")
+    def _divides_1(self) -> Self:
+        if abs(1 / self.step - round(1 / self.step)) > 1e-9:
+            raise ValueError(f"sweep.step ({self.step}) must divide 1, as 0.05 or 0.25 do")
+        return self
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    threads: PositiveInt
+    device: Literal["cpu", "cuda"]
+    launcher: Annotated[str, Field(min_length=1)]
+    data: Data
+    simulate: Simulate
+    restoration: Restoration
+    generation: Generation
+    reid: Reid
+    fusion: Fusion
+    evaluation: Evaluation
+    sweep: Sweep
+
+
+SHOWN = 10
+"""Problems of a file that a message spells out; of the others, the number."""
+LONGEST = 80
+"""Characters of a value in a message: anchors of YAML make short files of endless values."""
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml, by the YAML that DVC reads: 1.2, each key once.
+
+    What is hashed and what is used would differ otherwise: 010 is 10 in YAML 1.2 and 8 in 1.1.
+
+    Raises:
+        UserError: the file is missing, is no YAML, or has a wrong, unknown or missing key; the
+            first of them are named in one message.
+    """
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: run from the project's root") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except MarkedYAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {_where(error)}") from error
+    except RecursionError as error:
+        raise UserError(f"{path} is not valid: it is nested too deep") from error
+    # dates, numbers and tags that are none: the parser meets them with many kinds of errors
+    except (YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise UserError(f"{path} is not valid YAML: {reason(error)}") from error
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        problems = [_sentence(dict(problem)) for problem in error.errors()]
+        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise UserError(f"{path}: {'; '.join([*problems[:SHOWN], *more])}") from error
+
+
+def _where(error: MarkedYAMLError) -> str:
+    """What the parser found, and in which line."""
+    mark = error.problem_mark or error.context_mark
+    line = f"line {mark.line + 1}: " if mark else ""
+    return line + " ".join(f"{error.context or ''} {error.problem or ''}".split())
+
+
+def _sentence(problem: dict[str, object]) -> str:
+    """One problem that pydantic found, by its key in params.yaml."""
+    loc = problem["loc"] if isinstance(problem["loc"], tuple) else ()
+    key = ".".join(_plain(part) for part in loc) or "the whole file"
+    kind, value = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        return f"{key} is not a known key: remove it or mend its spelling"
+    if kind == "missing":
+        return f"{key} is missing: write it in, as the committed file has it"
+    if kind == "value_error":
+        return str(problem["msg"]).removeprefix("Value error, ")
+    hint = ""
+    if isinstance(value, str) and str(kind).startswith(("float", "int", "bool")):
+        hint = " (YAML reads it as text: a number has no quotes, a truth value is true or false)"
+    return f"{key}: {problem['msg']}, got {_short(value)}{hint}"
+
+
+def _plain(part: object) -> str:
+    """A part of a key as it is written, or quoted and short where it is no plain word."""
+    text = str(part)
+    return text if text.isprintable() and len(text) <= LONGEST else _short(part)
+
+
+def _short(value: object) -> str:
+    written = reprlib.repr(value)
+    return written if len(written) <= LONGEST else f"{written[:LONGEST]}…"

@@ -1,0 +1,133 @@
+"""Pictures of the evaluation, without people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pyramid_reid.core.figures import COLORS, plot, save
+
+MARKERS = {"fused": "o", "ori": "s", "h1": "^", "h2": "D", "h3": "v", "reranked": "P"}
+"""With `COLORS`, so that no one needs to tell colours apart."""
+
+
+def cmc(path: Path, curves: pd.DataFrame) -> None:
+    """Draw CMC curves: columns rank and one per ranking, in percent."""
+    figure, axes = plot(4.2, "rank k", "queries matched within k (%)", "Cumulative matching")
+    for name in curves.columns.drop("rank"):
+        axes.plot(
+            curves["rank"],
+            curves[name],
+            color=COLORS[name],
+            marker=MARKERS[name],
+            markevery=(0, 5),
+            markersize=4,
+            label=f"{name} (Rank-1 {curves[name].iloc[0]:.1f} %)",
+            linewidth=2.5 if name == "fused" else 1.5,
+        )
+    axes.set_xlim(1, curves["rank"].max())
+    axes.set_ylim(0, 101)
+    axes.set_xticks([1, *range(5, int(curves["rank"].max()) + 1, 5)])
+    axes.legend(loc="lower right", frameon=False)
+    save(figure, path)
+
+
+def resolution(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Draw Rank-1 and mAP by query height, as `queries.by_resolution` tells them."""
+    figure = Figure(figsize=(6.4, 6.4))
+    grid: NDArray[Any] = figure.subplots(
+        2, sharex=True, gridspec_kw={"left": 0.1, "right": 0.98, "bottom": 0.12, "top": 0.9}
+    )
+    for axes, (key, title) in zip(grid, (("rank1", "Rank-1 (%)"), ("mAP", "mAP (%)")), strict=True):
+        table = tables[key]
+        for name in table.columns[4:]:
+            axes.plot(
+                table.height,
+                table[name],
+                color=COLORS[name],
+                marker=MARKERS[name],
+                label=name,
+                linewidth=2.5 if name == "fused" else 1.5,
+            )
+        axes.set_ylabel(title)
+        axes.set_ylim(0, 101)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xticks(
+        table.height,
+        [
+            f"{low:g}–{high:g}\n({count})"
+            for low, high, count in zip(table["from"], table["to"], table.queries, strict=True)
+        ],
+    )
+    axes.set_xlabel("height of the query (pixels), and number of queries")
+    figure.axes[0].set_title("By resolution of the query", loc="left", fontsize="medium")
+    figure.axes[0].legend(ncols=6, loc="lower center", bbox_to_anchor=(0.5, 1.08), frameon=False)
+    save(figure, path)
+
+
+def uncertainty(
+    path: Path, metrics: Mapping[str, Mapping[str, float]], told: Mapping[str, Any]
+) -> None:
+    """Draw Rank-1 and mAP with their 95 % intervals over identities."""
+    title = f"95 % intervals over {told['identities']} identities"
+    figure, axes = plot(3.2, "percent, higher is better", "", title)
+    names = list(told["intervals"])
+    for key, label, shift, marker in (("rank1", "Rank-1", -0.16, "o"), ("mAP", "mAP", 0.16, "D")):
+        for place, name in enumerate(names):
+            low, high = told["intervals"][name][key]
+            axes.plot([low, high], [place + shift] * 2, color=COLORS[name], linewidth=2)
+            axes.plot(
+                metrics[name][key],
+                place + shift,
+                marker=marker,
+                color=COLORS[name],
+                fillstyle="full" if key == "rank1" else "none",
+            )
+            axes.annotate(
+                f"{label} {metrics[name][key]:.1f}",
+                (high, place + shift),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize="small",
+            )
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high + 0.16 * (high - low))  # room for the last label
+    save(figure, path)
+
+
+def weights(path: Path, surface: pd.DataFrame, chosen: Mapping[str, Mapping[str, float]]) -> None:
+    """Draw the best mAP that is reachable at each two weights, for each pair of branches.
+
+    Args:
+        surface: columns w_BRANCH, rank1, mAP; a row per point of the grid.
+        chosen: points to mark, by what they are.
+    """
+    columns = [name for name in surface.columns if name.startswith("w_")]
+    pairs = list(combinations(columns, 2))
+    figure = Figure(figsize=(9.6, 6.4), layout="constrained")
+    grid: NDArray[Any] = figure.subplots(2, 3)
+    levels = np.sort(surface[columns[0]].unique())
+    low, high = surface.mAP.min(), surface.mAP.max()
+    for axes, (x, y) in zip(grid.flat, pairs, strict=True):
+        best = surface.pivot_table(index=y, columns=x, values="mAP", aggfunc="max").to_numpy()
+        picture = axes.pcolormesh(levels, levels, best, vmin=low, vmax=high, cmap="cividis")
+        for (label, point), marker in zip(chosen.items(), ("o", "*", "s"), strict=False):
+            axes.plot(
+                point[x], point[y], marker, color="white", markeredgecolor="black", label=label
+            )
+        axes.set(xlabel=x, ylabel=y, aspect="equal")
+    figure.colorbar(picture, ax=grid, label="best mAP (%) over the other two weights", shrink=0.8)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=3)
+    save(figure, path)

@@ -1,0 +1,232 @@
+"""From the branches' distance files to the reported figures, over all splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyramid_reid.core.crops import splits
+from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.core.runtime import derive_seed
+from pyramid_reid.retrieval.distance import DistanceReader
+from pyramid_reid.retrieval.fusion import fuse
+from pyramid_reid.retrieval.metrics import (
+    Judge,
+    QueryResults,
+    Rule,
+    cmc,
+    rows_at_a_time,
+    summaries,
+)
+from pyramid_reid.retrieval.rerank import Rerank, join
+from pyramid_reid.retrieval.rerank import rerank as reranked
+
+MAX_RANK = 20
+"""Length of the CMC curves."""
+SAME_IN_ALL = ["pid", "camid", "ratio", "source"]
+"""Labels by which the crops of the branches are known to be the same; sizes differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How rankings are judged.
+
+    Attributes:
+        rule: which gallery images count; see `retrieval.metrics`.
+        draws: single-shot galleries that are drawn.
+        seed: of the pipeline.
+    """
+
+    rule: Rule = "market1501"
+    draws: int = 1
+    seed: int = 0
+
+    def judge(self, split: str, query: pd.DataFrame, gallery: pd.DataFrame) -> Judge:
+        """A judge of the split; the same draws for whatever is ranked."""
+        return Judge(
+            query.pid.to_numpy(),
+            query.camid.to_numpy(),
+            gallery.pid.to_numpy(),
+            gallery.camid.to_numpy(),
+            self.rule,
+            self.draws,
+            derive_seed(self.seed, "gallery", split),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What one split's queries and gallery are, and what the rankings reached.
+
+    Attributes:
+        query, gallery: columns pid, camid, ratio, height, width, source; of branch ori.
+        results: of `fused`, then of each branch, then perhaps of `reranked`.
+    """
+
+    name: str
+    query: pd.DataFrame
+    gallery: pd.DataFrame
+    results: dict[str, QueryResults]
+
+
+def common_splits(folders: Mapping[str, Path]) -> list[str]:
+    """Names of the splits that every branch's folder holds.
+
+    Raises:
+        UserError: the branches hold different ones.
+    """
+    names = {branch: splits(folder) for branch, folder in folders.items()}
+    first = next(iter(names))
+    odd = [branch for branch in names if names[branch] != names[first]]
+    if odd:
+        raise UserError(f"{folders[odd[0]]} and {folders[first]} hold different splits")
+    return names[first]
+
+
+def evaluate_splits(
+    folders: Mapping[str, Path],
+    weights: Mapping[str, float],
+    judging: Judging,
+    rerank: Rerank | None = None,
+) -> list[Split]:
+    """Judge each branch and their weighted sum, split by split, in runs of rows.
+
+    Args:
+        folders: of each branch's distances, with a subfolder per split.
+        weights: of each branch.
+        rerank: also judge the re-ranked fused distance, as `reranked`.
+
+    Raises:
+        UserError: the branches do not belong together, a distance is NaN, or no query has a true
+            match.
+    """
+    done = []
+    for name in common_splits(folders):
+        query, gallery = labels({branch: folder / name for branch, folder in folders.items()})
+        rankings = ("fused", *folders, *(("reranked",) if rerank else ()))
+        try:
+            judges = {each: judging.judge(name, query, gallery) for each in rankings}
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from error
+        files = {branch: folder / name / "distmat.npy" for branch, folder in folders.items()}
+        for start, parts in distance_runs(files, len(query), len(gallery)):
+            for each, run in {**parts, "fused": fuse(parts, weights)}.items():
+                try:
+                    judges[each].judge(start, run)
+                except ValueError as error:
+                    raise UserError(f"{each}, {name}: {error}") from error
+        if rerank:
+            joined = joined_features({b: folder / name for b, folder in folders.items()}, weights)
+            for start, run in reranked(*joined, sum(weights.values()), rerank):
+                judges["reranked"].judge(start, run)
+        results = {each: judge.results for each, judge in judges.items()}
+        done.append(Split(name, query, gallery, results))
+    return done
+
+
+def distance_runs(
+    files: Mapping[str, Path], num_query: int, num_gallery: int
+) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
+    """First row and distances of run after run of the same rows of all branches.
+
+    Raises:
+        UserError: a file is no distance matrix of this size.
+    """
+    with ExitStack() as stack:
+        readers = {}
+        for branch, path in files.items():
+            try:
+                readers[branch] = stack.enter_context(DistanceReader(path))
+            except DAMAGED as error:
+                raise UserError(
+                    f"{path} is no distance matrix ({reason(error)}); run `dvc repro`"
+                ) from error
+            if readers[branch].shape != (num_query, num_gallery):
+                raise UserError(
+                    f"{path} is {readers[branch].shape} for {num_query} queries and {num_gallery}"
+                    " gallery crops; run `dvc repro`"
+                )
+        rows = rows_at_a_time(num_gallery)
+        runs = zip(*(reader.runs(rows) for reader in readers.values()), strict=True)
+        for number, parts in enumerate(runs):
+            yield number * rows, dict(zip(readers, parts, strict=True))
+
+
+def joined_features(
+    folders: Mapping[str, Path], weights: Mapping[str, float]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Query and gallery features of a split, whose products are fused similarities.
+
+    Raises:
+        UserError: a branch's features are missing or damaged.
+    """
+    features: dict[str, dict[str, NDArray[np.float32]]] = {"query": {}, "gallery": {}}
+    for branch, folder in folders.items():
+        try:
+            with np.load(folder / "features.npz") as file:
+                for role, of_branch in features.items():
+                    of_branch[branch] = file[role]
+        except DAMAGED as error:
+            raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
+    return join(features["query"], weights), join(features["gallery"], weights)
+
+
+def labels(folders: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Query and gallery of a split, with the sizes of the first branch.
+
+    Raises:
+        UserError: a table is missing or damaged, or the branches rank different crops.
+    """
+    tables: list[pd.DataFrame] = []
+    first = next(iter(folders.values()))
+    for role in ("query", "gallery"):
+        of_branch = [_labels_in(folder / f"{role}.csv") for folder in folders.values()]
+        for folder, table in zip(folders.values(), of_branch, strict=True):
+            if not table[SAME_IN_ALL].equals(of_branch[0][SAME_IN_ALL]):
+                raise UserError(f"{folder} ranks other {role} crops than {first}")
+        tables.append(of_branch[0])
+    return tables[0], tables[1]
+
+
+def _labels_in(path: Path) -> pd.DataFrame:
+    try:
+        # columns that are no numbers where they should be raise ValueError here, not later
+        table = pd.read_csv(path, dtype={"pid": "int64", "camid": "int64", "source": str})
+        missing = {*SAME_IN_ALL, "height", "width"} - set(table.columns)
+    except DAMAGED as error:
+        raise UserError(
+            f"{path} is no table of crops ({reason(error)}); run `dvc repro`"
+        ) from error
+    if missing:
+        raise UserError(f"{path} lacks the column {min(missing)}; run `dvc repro`")
+    return table
+
+
+def report(done: Sequence[Split]) -> dict[str, dict[str, float]]:
+    """Figures in percent to two decimals: mean over splits and draws.
+
+    The sample deviation over splits and draws is there if there are several.
+    """
+    metrics = {}
+    for name in done[0].results:
+        per_split = [pd.DataFrame(summaries(split.results[name])) for split in done]
+        figures = pd.concat(per_split)
+        metrics[name] = figures.mean().round(2).to_dict()
+        if len(figures) > 1:
+            metrics[name] |= figures.std().round(2).add_suffix("_std").to_dict()
+    return metrics
+
+
+def cmc_curves(done: Sequence[Split]) -> pd.DataFrame:
+    """CMC in percent, mean over splits: columns rank (1 … `MAX_RANK`) and a column per name."""
+    curves = {
+        name: 100 * np.mean([cmc(s.results[name].first_rank, MAX_RANK) for s in done], axis=0)
+        for name in done[0].results
+    }
+    return pd.DataFrame({"rank": np.arange(1, MAX_RANK + 1), **curves})

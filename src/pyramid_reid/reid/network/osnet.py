@@ -1,0 +1,82 @@
+"""torchreid's OSNet (Zhou et al., ICCV 2019), and its file format."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as packed
+from torch import nn
+
+from pyramid_reid.core.errors import DAMAGED, UserError, reason
+
+with warnings.catch_warnings():
+    # torchreid asks for its Cython evaluator on import; its evaluator is not used here
+    warnings.filterwarnings("ignore", message="Cython evaluation")
+    import torchreid
+
+
+def build(name: str, num_classes: int, seed: int) -> nn.Module:
+    """A fresh OSNet whose weights depend on the seed alone.
+
+    Args:
+        name: of torchreid, such as osnet_x0_25.
+        num_classes: number of training identities.
+
+    Returns:
+        (B, 3, H, W) to logits (B, num_classes) in training mode, to features (B, 512) in
+        evaluation mode.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: nn.Module = torchreid.reid.models.build_model(
+            name, num_classes, loss="softmax", pretrained=False, use_gpu=False
+        )
+    return model.to(memory_format=torch.channels_last)
+
+
+def open_layers(model: nn.Module, *, classifier_alone: bool) -> None:
+    """Set training mode: of all layers, or of the classifier alone while the others stay as is."""
+    model.train()
+    if classifier_alone:
+        torchreid.reid.utils.open_specified_layers(model, "classifier")
+    else:
+        torchreid.reid.utils.open_all_layers(model)
+
+
+def save(path: Path, model: nn.Module, name: str, height: int, width: int) -> None:
+    """Write weights as safetensors, with what rebuilds the network in the metadata.
+
+    Args:
+        height, width: of the images the network was trained on, in pixels.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
+    metadata = {"network": json.dumps({"name": name, "height": height, "width": width})}
+    path.write_bytes(packed(weights, metadata))
+
+
+def load(path: Path) -> tuple[nn.Module, int, int]:
+    """Read what `save` wrote: the network in evaluation mode, input height and width.
+
+    Raises:
+        UserError: the file is missing, damaged, or no such network.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            network = json.loads((file.metadata() or {})["network"])
+        weights = load_file(path)
+        model = build(network["name"], len(weights["classifier.bias"]), seed=0)
+        model.load_state_dict(weights)
+        height, width = int(network["height"]), int(network["width"])
+        if min(height, width) < 1:
+            raise ValueError(f"input of {height}x{width} pixels")
+    except (*DAMAGED, SafetensorError) as error:
+        raise UserError(
+            f"{path} is no re-identification network ({reason(error)}); run `dvc repro train_reid`"
+        ) from error
+    return model.eval(), height, width

@@ -1,0 +1,206 @@
+"""RC: three images of rising resolution from one set of features, and its file format."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as packed
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.core.params import HanSize, Restoration, Section, SwinSize
+from pyramid_reid.restoration.kernels.compiled import is_for
+from pyramid_reid.restoration.kernels.winograd import TILE, Conv3x3
+from pyramid_reid.restoration.network import extractors
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+"""Of DIV2K, in [0, 1]: both publications subtract it from the input."""
+
+
+class Architecture(Section):
+    """All that rebuilds a reconstructor; `size` is None for bicubic up-sampling.
+
+    Scales are 1 where nothing is restored.
+    """
+
+    size: SwinSize | HanSize | None
+    head_dim: Annotated[int, Field(ge=1)]
+    scales: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=3, max_length=3)]
+
+    @classmethod
+    def of(cls, restoration: Restoration) -> Architecture:
+        """What params ask for."""
+        return cls(
+            size=extractors.size_of(restoration),
+            head_dim=restoration.head_dim,
+            scales=restoration.branch_scales,
+        )
+
+
+class Head(nn.Module):
+    """One scale's residual: convolution, pixel shuffle, leaky ReLU, convolution.
+
+    The last convolution starts at zero, so that an untrained head adds nothing to the bicubic
+    up-sampling.
+    """
+
+    def __init__(self, in_channels: int, head_dim: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.expand = Conv3x3(in_channels, head_dim * scale**2)
+        self.shuffle = nn.PixelShuffle(scale)
+        self.rgb = Conv3x3(head_dim, 3)
+        nn.init.zeros_(self.rgb.weight)
+        nn.init.zeros_(self.rgb.bias)  # type: ignore[arg-type]  # a Conv2d has a bias here
+
+    def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, C, H, W) features and mask (B, 1, H, W) to (B, 3, s H, s W)."""
+        y = self.shuffle(self.expand(features))  # (B, head_dim, s H, s W)
+        y = F.leaky_relu(y, 0.01, inplace=True)
+        if mask is not None:
+            y = y * F.interpolate(mask, scale_factor=self.scale, mode="nearest")
+        if is_for(y) and not torch.is_grad_enabled() and y.shape[3] % 2 == 0:
+            return convolve_pairs(y, self.rgb)
+        residual: Tensor = self.rgb(y)
+        return residual
+
+
+def convolve_pairs(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 3 x 3 convolution of (B, C, H, W) to few channels, to the last bit; W is even.
+
+    Two pixels of a row are one with twice the channels: a CPU's vectors, which hold channels, are
+    fuller.
+    """
+    weight, bias = conv.weight, conv.get_parameter("bias")
+    left, right = F.pad(weight, (0, 1)), F.pad(weight, (1, 0))  # four columns for two pixels
+    both = torch.cat([left, right]).contiguous(memory_format=torch.channels_last)
+    y = F.conv2d(x, both, bias.repeat(2), stride=(1, 2), padding=1)  # (B, 2 channels, H, W / 2)
+    return y.permute(0, 2, 3, 1).reshape(*x.shape[:1], *x.shape[2:], -1).permute(0, 3, 1, 2)
+
+
+def upsample(x: Tensor, scale: int) -> Tensor:
+    """Bicubic up-sampling of (B, 3, H, W): what a head corrects, and the baseline."""
+    if scale == 1:
+        return x
+    height, width = x.shape[2:]
+    if x.device.type != "cpu":
+        return _interpolate(x, scale * height, scale * width)
+    rows, columns = (_bicubic(side, scale, x.dtype) for side in (height, width))
+    return rows @ x.contiguous() @ columns.T
+
+
+def _interpolate(x: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(x, (height, width), mode="bicubic", align_corners=False)
+
+
+@lru_cache(maxsize=512)
+def _bicubic(side: int, scale: int, dtype: torch.dtype) -> Tensor:
+    """What bicubic up-sampling does to a row of pixels, (s side, side).
+
+    On a CPU two products with such matrices take a fraction of the time of `F.interpolate`.
+    """
+    with torch.inference_mode(mode=False):  # a training may use it later
+        rows = torch.eye(side, dtype=dtype)[None, :, :, None]  # one pixel of each is 1
+        return _interpolate(rows, scale * side, 1)[0, :, :, 0].T
+
+
+class Reconstructor(nn.Module):
+    """X_h1, X_h2, X_h3 = RC(E(x_ori)) (Peng et al. 2024)."""
+
+    mean: Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.extractor = None if architecture.size is None else extractors.build(architecture.size)
+        self.heads = nn.ModuleList(
+            Head(self.extractor.out_channels, architecture.head_dim, scale)
+            for scale in architecture.scales
+            if self.extractor is not None
+        )
+        mean = torch.tensor(RGB_MEAN).reshape(1, 3, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+
+    @property
+    def multiple(self) -> int:
+        """Height and width are padded to a multiple of this inside."""
+        return 1 if self.extractor is None else self.extractor.multiple
+
+    @property
+    def batch_multiple(self) -> int:
+        """Crops whose sides reach the same multiples of this share a batch: with little padding."""
+        return max(self.multiple, TILE)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Restore crops of one size, or of several that the caller padded to one.
+
+        Args:
+            x: (B, 3, H, W) in [0, 1], any H and W from 1 on.
+            mask: (B, 1, H, W), 1 inside each crop, 0 where its border was repeated; only for an
+                extractor without windows (`multiple` of 1): those see a padded crop anyway.
+
+        Returns:
+            (B, 3, s H, s W) for each scale s, about [0, 1], not clipped.
+        """
+        if self.extractor is None:
+            return [upsample(x, scale) for scale in self.architecture.scales]
+        height, width = x.shape[2:]
+        centred = pad(x, self.multiple) - self.mean
+        features = self.extractor(centred) if mask is None else self.extractor(centred * mask, mask)
+        images = []
+        for head, scale in zip(self.heads, self.architecture.scales, strict=True):
+            residual = head(features, mask)[:, :, : height * scale, : width * scale]
+            images.append(residual + upsample(x, scale))
+        return images
+
+
+def pad(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of (B, C, H, W) up to the next multiple, at most."""
+    height, width = x.shape[2:]
+    if not (height % multiple or width % multiple):
+        return x
+    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+def build(architecture: Architecture, seed: int) -> Reconstructor:
+    """A fresh network whose weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Reconstructor(architecture)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+    return model
+
+
+def save(path: Path, model: Reconstructor) -> None:
+    """Write weights as safetensors, with the architecture in the metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+    metadata = {"architecture": model.architecture.model_dump_json()}
+    path.write_bytes(packed(weights, metadata))
+
+
+def load(path: Path) -> Reconstructor:
+    """Read what `save` wrote, ready for inference on the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged, or no reconstructor.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            raw = (file.metadata() or {})["architecture"]
+        model = build(Architecture.model_validate_json(raw), seed=0)
+        model.load_state_dict(load_file(path))
+    except (*DAMAGED, SafetensorError) as error:
+        raise UserError(
+            f"{path} is no reconstructor ({reason(error)}); run `dvc repro train_reconstructor`"
+        ) from error
+    return model.eval()

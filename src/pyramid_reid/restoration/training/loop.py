@@ -1,0 +1,272 @@
+"""Training of the reconstructor: mean absolute error over the three heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import Restoration
+from pyramid_reid.core.progress import progress
+from pyramid_reid.core.runtime import derive_seed, is_main, world_size
+from pyramid_reid.restoration.kernels.single_threads import single_threads
+from pyramid_reid.restoration.network.reconstructor import Architecture, Reconstructor, build
+from pyramid_reid.restoration.training import quality
+from pyramid_reid.restoration.training.patches import Pair, PatchSampler
+from pyramid_reid.restoration.training.pretrained import start_from
+from pyramid_reid.training.checkpoints import Checkpoints
+from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
+from pyramid_reid.training.live import LiveCurves
+
+LOG_EVERY = 20
+"""Iterations whose mean loss makes one point of the curve."""
+
+EMA_DECAY = 0.999
+"""Of the running mean of the weights, which is what is kept (as the authors of SwinIR train)."""
+
+WATCHED = 24
+"""Held-out crops whose PSNR and SSIM are followed during training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training gives.
+
+    Attributes:
+        model: running mean of the weights, in evaluation mode.
+        loss: columns iteration, loss (mean since the row before, on images in [0, 1]).
+        watched: columns iteration and, per scale, psnr_x2, psnr_x2_bicubic, ssim_x2, ….
+    """
+
+    model: Reconstructor
+    loss: pd.DataFrame
+    watched: pd.DataFrame
+
+
+def train(
+    pairs: Sequence[Pair],
+    held_out: Sequence[Pair],
+    params: Restoration,
+    seed: int,
+    device: torch.device,
+    checkpoints: Checkpoints,
+    live: LiveCurves,
+) -> Trained:
+    """Train E and RC together; goes on from the last checkpoint.
+
+    Loss: mean over heads, weighted by params, of the mean absolute error of each. Optimiser:
+    Adam, learning rate falling to zero along a half cosine; the last iteration is taken, and
+    `held_out` is only watched. On a GPU products are taken in bfloat16.
+
+    Args:
+        pairs: of training identities only.
+        held_out: of other identities; from `quality.judged`.
+        seed: of weights and of patches.
+
+    Raises:
+        UserError: no crop is as large as a patch, there are more processes than patches in a
+            batch, `restoration.pretrained` does not fit, or the loss is no longer a number.
+    """
+    architecture = Architecture.of(params)
+    weights_seed, patches_seed = (derive_seed(seed, name) for name in ("weights", "patches"))
+    model = build(architecture, weights_seed)
+    if params.pretrained != "none":
+        match = start_from(model, Path(params.pretrained))
+        if is_main():
+            print(f"{params.pretrained}: {match}", flush=True)
+    model = model.to(device).train()
+    watch = _Watch(held_out, architecture.scales, live)
+    if architecture.size is None:  # nothing to learn
+        watch.look(model, 0)
+        return Trained(model.eval(), _loss_table([]), watch.table())
+    if world_size() > params.batch_size:
+        raise UserError(
+            f"restoration.batch_size ({params.batch_size}) must be at least the number of processes"
+            f" ({world_size()})"
+        )
+    sampler = PatchSampler(pairs, (params.patch_height, params.patch_width), params.scales)
+    mean = AveragedModel(model, multi_avg_fn=running_mean)
+    averaged = cast("Reconstructor", mean.module)
+    optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, fused=True)
+    generator = torch.Generator().manual_seed(patches_seed)
+    curve: list[tuple[int, float]] = []
+    first, recent = 0, torch.zeros((), device=device)
+    if state := checkpoints.load():
+        mean.load_state_dict(state["mean"])
+        first, curve, watch.rows = state["iteration"], state["curve"], state["watched"]
+        if "optimizer" in state:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            generator.set_state(state["generator"])
+            recent = state["recent"].to(device)
+        _log_again(live, curve, watch.rows)
+    bar = progress(range(first, params.iterations), "reconstructor", "iterations")
+    parts = torch.get_num_threads() if device.type == "cpu" else 1
+    with single_threads(parts) as pool:
+        for iteration in bar:
+            for group in optimizer.param_groups:
+                group["lr"] = cosine(params.lr, iteration, params.iterations)
+            low, targets = sampler.batch(params.batch_size, generator)
+            loss = backward(model, low, targets, params.head_weights, pool, parts)
+            sum_gradients(model.parameters())
+            optimizer.step()
+            mean.update_parameters(model)
+            recent += add_up(loss)
+            done = iteration + 1
+            if done % LOG_EVERY == 0 or done == params.iterations:
+                value = float(recent) / (done - (curve[-1][0] if curve else 0))
+                _check(value, done, params.lr)
+                curve.append((done, value))
+                recent.zero_()
+                bar.set_postfix(loss=f"{value:.4f}", refresh=False)
+                live.log(done, {"loss": value})
+            if done % params.checkpoint_every == 0 or done == params.iterations:
+                _check(float(loss), done, params.lr)
+                if is_main():
+                    watch.look(averaged, done)
+                state = {
+                    "iteration": done,
+                    "mean": mean.state_dict(),
+                    "curve": curve,
+                    "watched": watch.rows,
+                }
+                if done < params.iterations:
+                    state |= {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "generator": generator.get_state(),
+                        "recent": recent,
+                    }
+                checkpoints.save(state)
+    return Trained(averaged.eval(), _loss_table(curve), watch.table())
+
+
+def backward(
+    model: Reconstructor,
+    low: Tensor,
+    targets: Sequence[Tensor],
+    weights: Sequence[float],
+    pool: ThreadPoolExecutor,
+    parts: int,
+) -> Tensor:
+    """Gradients of this process's part of a batch; returns its part of the loss, detached.
+
+    The part is shared out once more, among threads of a pool: they are busier with patches of
+    their own than with a share of each small product. Nothing in these networks looks at the whole
+    batch, so gradients are the same up to rounding, and their sum is taken in a fixed order.
+
+    Args:
+        pool: of `parts` threads; a single part, as a GPU takes it, is computed in this thread.
+    """
+    device, own, size = model.mean.device, own_part(low), len(low)
+
+    def loss_of(batch: tuple[Tensor, ...]) -> Tensor:
+        patches, *wanted = (each.to(device) for each in batch)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            images = model(patches)
+        losses = [
+            weight * F.l1_loss(image.float(), target)
+            for weight, image, target in zip(weights, images, wanted, strict=True)
+        ]
+        return torch.stack(losses).sum() * (len(patches) / size / sum(weights))
+
+    def gradients_of(batch: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        loss = loss_of(batch)
+        return loss.detach(), torch.autograd.grad(loss, parameters)
+
+    model.zero_grad()
+    if parts == 1:
+        loss = loss_of((low[own], *(target[own] for target in targets)))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+    parameters, total = list(model.parameters()), torch.zeros(())
+    shared = zip(*(each[own].chunk(parts) for each in (low, *targets)), strict=True)
+    for loss, gradients in pool.map(gradients_of, shared):
+        total += loss
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if parameter.grad is None:
+                # laid out as the parameter is, as the fused optimiser takes for granted
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad.add_(gradient)
+    return total
+
+
+def _log_again(
+    live: LiveCurves, curve: Sequence[tuple[int, float]], watched: Sequence[Mapping[str, float]]
+) -> None:
+    """Log what a checkpoint has behind it: live curves begin anew with each process."""
+    points: list[tuple[int, dict[str, float]]] = [(step, {"loss": loss}) for step, loss in curve]
+    for row in watched:
+        figures = {name: value for name, value in row.items() if name != "iteration"}
+        points.append((int(row["iteration"]), figures))
+    for step, figures in sorted(points, key=lambda point: point[0]):
+        live.log(step, figures)
+
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def running_mean(means: Tensors, weights: Tensors, number: Tensor | int) -> None:
+    """Move the running means towards the weights.
+
+    The first means are shorter, as TensorFlow's ExponentialMovingAverage has it: the weights that
+    a training began with do not linger.
+    """
+    decay = min(EMA_DECAY, (1 + int(number)) / (10 + int(number)))
+    get_ema_multi_avg_fn(decay)(means, weights, number)  # type: ignore[no-untyped-call]
+
+
+class _Watch:
+    """PSNR and SSIM on held-out crops while a training runs; chooses nothing."""
+
+    def __init__(self, held_out: Sequence[Pair], scales: tuple[int, ...], live: LiveCurves) -> None:
+        self._pairs, self._live = held_out, live
+        self._bicubic = quality.measure(quality.baseline(scales), held_out)
+        self.rows: list[dict[str, float]] = []
+
+    def look(self, model: Reconstructor, iteration: int) -> None:
+        """Add a row for this network."""
+        training = model.training
+        compared = quality.beside(quality.measure(model.eval(), self._pairs), self._bicubic)
+        model.train(training)
+        row: dict[str, float] = {
+            name.replace(figure, f"{figure}_{scale}"): value
+            for scale, figures in quality.summary(compared).items()
+            for name, value in figures.items()
+            for figure in quality.FIGURES
+            if name.startswith(figure)
+        }
+        self.rows.append({"iteration": iteration, **row})
+        self._live.log(iteration, row)
+
+    def table(self) -> pd.DataFrame:
+        """One row per look."""
+        return pd.DataFrame(self.rows)
+
+
+def _loss_table(curve: Sequence[tuple[int, float]]) -> pd.DataFrame:
+    return pd.DataFrame(curve, columns=["iteration", "loss"])
+
+
+def _check(loss: float, iteration: int, lr: float) -> None:
+    """Stop before a state that is no longer a number replaces the last good checkpoint."""
+    if not math.isfinite(loss):
+        raise UserError(
+            f"the reconstructor's loss is {loss} at iteration {iteration}, with restoration.lr"
+            f" {lr}: lower restoration.lr"
+        )
+
+
+def cosine(lr: float, iteration: int, iterations: int) -> float:
+    """Learning rate of an iteration: from `lr` at 0 along a half cosine towards 0."""
+    return lr * 0.5 * (1 + math.cos(math.pi * iteration / iterations))

@@ -1,0 +1,172 @@
+"""Training pairs: from each high-resolution crop the low-resolution input and three targets.
+
+The input is the crop down-sampled by the largest scale S; the target of the head of scale s is
+the crop down-sampled by S / s, so that every head has a real image of its own resolution to aim
+at, and the largest one the crop itself. All of it is made once and kept in memory as uint8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pyramid_reid.core.crops import CropStore, Pixels
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.protocol.degradation import camera, resize
+
+TRAIN, VALIDATION, TEST = ("train",), ("val_query", "val_gallery"), ("query", "gallery")
+"""Roles of the crops that train the reconstructor, that it is watched on, and that judge it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One crop: low (h, w, 3) and a target (s h, s w, 3) per scale, all uint8."""
+
+    low: Pixels
+    targets: tuple[Pixels, ...]
+
+
+def make_pair(
+    pixels: Pixels,
+    scales: Sequence[int],
+    ratio: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> Pair:
+    """Build a pair from (H, W, 3) uint8; H and W are first cut to multiples of the ratio.
+
+    Args:
+        ratio: by which the input is down-sampled; by default the largest scale, so that no target
+            is larger than the crop.
+        rng: makes the input as a cheap camera would (`degrade.camera`); without, it is only
+            down-sampled.
+
+    Raises:
+        ValueError: the crop is smaller than the ratio.
+    """
+    ratio = ratio or max(scales)
+    height, width = pixels.shape[0] // ratio, pixels.shape[1] // ratio
+    if not height or not width:
+        raise ValueError(f"a crop of {pixels.shape[:2]} has no input at 1/{ratio} of its size")
+    whole = np.ascontiguousarray(pixels[: height * ratio, : width * ratio])
+
+    def at(scale: int) -> Pixels:
+        if scale == ratio:
+            return whole
+        return resize(whole, height * scale, width * scale, Image.Resampling.BICUBIC)
+
+    low = at(1) if rng is None else camera(whole, ratio, rng)
+    return Pair(low, tuple(at(scale) for scale in scales))
+
+
+def high_resolution(store: CropStore, roles: Sequence[str], least: int) -> list[Pixels]:
+    """The high-resolution crops of these roles, (H, W, 3) uint8 each.
+
+    High resolution are the crops of the gallery's cameras that were not down-sampled: in a set
+    with natural resolutions the other camera's crops are no target to aim at.
+
+    Args:
+        roles: `TRAIN`, `VALIDATION` or `TEST`.
+        least: crops with a shorter side are left out (pixels).
+    """
+    index = store.index
+    cameras = index.camid[index.role == "gallery"].unique()
+    chosen = index[
+        index.camid.isin(cameras)
+        & (index.ratio == 1)
+        & index.role.isin(roles)
+        & (index[["height", "width"]].min(axis=1) >= least)
+    ]
+    return [store[int(row)] for row in chosen.index]
+
+
+def of_roles(
+    store: CropStore, roles: Sequence[str], scales: Sequence[int], camera_seed: int | None = None
+) -> list[Pair]:
+    """Pairs of the high-resolution crops of these roles that are as large as the largest scale.
+
+    Args:
+        camera_seed: of inputs degraded as by a cheap camera; None only down-samples them.
+    """
+    rng = None if camera_seed is None else np.random.default_rng(camera_seed)
+    crops = high_resolution(store, roles, max(scales))
+    return [make_pair(pixels, scales, rng=rng) for pixels in crops]
+
+
+class PatchSampler:
+    """Random aligned patches of the same size from many pairs.
+
+    Args:
+        pairs: candidates; those smaller than the patch are left out.
+        patch: height and width of the low-resolution patch.
+        scales: of the targets.
+
+    Attributes:
+        pairs: those that are large enough.
+
+    Raises:
+        UserError: no pair is large enough.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], patch: tuple[int, int], scales: Sequence[int]
+    ) -> None:
+        self.patch, self.scales = patch, tuple(scales)
+        self.pairs = [
+            pair
+            for pair in pairs
+            if pair.low.shape[0] >= patch[0] and pair.low.shape[1] >= patch[1]
+        ]
+        if not self.pairs:
+            height, width = (side * max(scales) for side in patch)
+            raise UserError(
+                f"no training crop is as large as {height}x{width} pixels: lower"
+                " restoration.patch_height and restoration.patch_width"
+            )
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+        """Draw patches, each mirrored at random.
+
+        Returns:
+            Inputs (size, 3, h, w) and per scale targets (size, 3, s h, s w), float32 in [0, 1].
+        """
+        lows, targets = [], []
+        for _ in range(size):
+            pair = self.pairs[self._draw(len(self.pairs), generator)]
+            top = self._draw(pair.low.shape[0] - self.patch[0] + 1, generator)
+            left = self._draw(pair.low.shape[1] - self.patch[1] + 1, generator)
+            step = -1 if self._draw(2, generator) else 1
+            lows.append(self._cut(pair.low, top, left, 1)[:, ::step])
+            targets.append(
+                [
+                    self._cut(target, top, left, scale)[:, ::step]
+                    for target, scale in zip(pair.targets, self.scales, strict=True)
+                ]
+            )
+        return to_tensor(np.stack(lows)), [
+            to_tensor(np.stack(of_scale)) for of_scale in zip(*targets, strict=True)
+        ]
+
+    @staticmethod
+    def _draw(below: int, generator: torch.Generator) -> int:
+        return int(torch.randint(below, (), generator=generator))
+
+    def _cut(self, pixels: Pixels, top: int, left: int, scale: int) -> Pixels:
+        rows = slice(top * scale, (top + self.patch[0]) * scale)
+        columns = slice(left * scale, (left + self.patch[1]) * scale)
+        return pixels[rows, columns]
+
+
+def to_tensor(images: Pixels) -> Tensor:
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1], channels last in memory."""
+    return torch.tensor(images).permute(0, 3, 1, 2).float().div_(255)
+
+
+def to_pixels(images: Tensor) -> Pixels:
+    """(B, 3, H, W) in about [0, 1] to (B, H, W, 3) uint8, clipped and rounded."""
+    scaled = images.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())

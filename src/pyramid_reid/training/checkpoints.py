@@ -1,0 +1,125 @@
+"""Work in progress, outside the stages' outputs, so that a killed stage goes on where it was.
+
+DVC removes a stage's outputs before it runs, so this lies in a folder of its own, in a subfolder
+named by a hash of everything that the result depends on: what was begun with other params, data or
+code is never found.
+
+A training's last state, without what only going on needs, is kept after its stage: a machine that
+goes down after the stage's last line, but before DVC has noted its outputs, loses nothing. It goes
+when a training with another key saves its first state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyramid_reid.core.errors import DAMAGED, shortage
+from pyramid_reid.core.runtime import is_main, world_size
+from pyramid_reid.core.whole_files import write_whole
+
+SHOWING = {f"pyramid_reid.{name}" for name in ("errors", "figures", "progress", "run_record")}
+"""Modules that only show: a changed picture or message does not make a checkpoint another's."""
+COMPUTING = (
+    *("torch", "torchvision", "timm", "torchreid", "numpy", "scipy", "pillow", "scikit-image"),
+    *("numba", "llvmlite"),  # the second writes the machine code of the first
+)
+"""Packages that make the bytes of crops, networks and restored crops."""
+
+
+def digest(params: Mapping[str, object], *inputs: Path) -> str:
+    """Hash of params, inputs (files, or folders with all below them), running code and libraries.
+
+    Also of the number of processes, as sums of several round otherwise.
+    """
+    sha = hashlib.sha256(json.dumps(params, sort_keys=True).encode())
+    sha.update(f"{_code()}\n{world_size()} processes\n".encode())
+    for root in inputs:
+        files = [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
+        for path in sorted(files):
+            sha.update(f"{path.relative_to(root).as_posix()} {_sha256(path)}\n".encode())
+    return sha.hexdigest()[:32]
+
+
+@cache  # once, when the stage starts: a file that is edited later is not the code that runs
+def _code() -> str:
+    """The project's modules that are loaded, the stage itself, their hashes, and what runs them."""
+    lines = [platform.machine(), platform.python_version()]
+    lines += [f"{name} {version(name)}" for name in COMPUTING]
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and name not in SHOWING and name.startswith(("pyramid_reid", "__main__")):
+            lines.append(f"{name} {_sha256(Path(file))}")
+    return "\n".join(lines)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _state(content: bytes) -> dict[str, Any] | None:
+    """What `Checkpoints.save` wrote; None of anything else, of which no code is run."""
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        return None
+    try:
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content[32:]), map_location="cpu", weights_only=True
+        )
+    except (*DAMAGED, pickle.UnpicklingError) as error:
+        if shortage(error):  # the file is good: to start over would lose it
+            raise
+        return None
+    return state
+
+
+class Checkpoints:
+    """The latest state of one training; only the main process writes it.
+
+    A file is the SHA-256 of what follows, then the state as torch writes it.
+
+    Args:
+        root: folder of all checkpoints of this training, whatever their key.
+        key: from `digest`.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        self._root = root
+        self.path = root / key / "state.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The last saved state; None when there is none, or when its file is damaged."""
+        if not self.path.exists():
+            return None
+        state = _state(self.path.read_bytes())
+        if state is None:
+            print(f"{self.path} is damaged and is not used: starting over", file=sys.stderr)
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the state, and forget this training under other keys.
+
+        A crash or a full disk in between leaves the old state.
+        """
+        if not is_main():
+            return
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        content = buffer.getbuffer()
+        write_whole(self.path, hashlib.sha256(content).digest(), content)
+        for other in self._root.iterdir():
+            # a network disk keeps files of its own beside them
+            if other.is_dir() and other != self.path.parent:
+                shutil.rmtree(other)

@@ -1,0 +1,191 @@
+import re
+
+import pytest
+import yaml
+from conftest import ROOT
+from dvc.utils.serialize import load_yaml as dvc_load_yaml
+
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import load
+
+
+def write(tmp_path, raw):
+    path = tmp_path / "params.yaml"
+    path.write_text(raw if isinstance(raw, str) else yaml.safe_dump(raw), encoding="utf-8")
+    return path
+
+
+def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_path, raw_params):
+    assert load(write(tmp_path, raw_params)).fusion.w_ori != 0.4
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("seed", -1, "seed"),
+        ("seed", True, "seed"),
+        ("device", "tpu", "device"),
+        ("data.name", "market", "data.name"),
+        ("data.root", "somewhere", "data.root must be null"),
+        ("simulate.ratios", [1], "simulate.ratios"),
+        ("simulate.ratios", 3, "simulate.ratios"),
+        ("restoration.scales", [2, 4], "restoration.scales"),
+        ("restoration.scales", [2, 4, 3], "restoration.scales must increase"),
+        (
+            "restoration.swinir_light",
+            {"depths": [2], "dim": 30, "num_heads": 4},
+            "restoration.swinir_light.dim (30) must be a multiple",
+        ),
+        ("restoration.swinir_light", {"dim": 30}, "restoration.swinir_light.depths is missing"),
+        ("restoration.han_light", {"groups": 1, "blocks": 1, "dim": 8}, "restoration.han_light"),
+        ("restoration.extractor", "edsr", "restoration.extractor"),
+        ("restoration.head_weights", [0.0, 0.0, 0.0], "at least one of restoration.head_weights"),
+        ("generation.batch_pixels", 0, "generation.batch_pixels"),
+        ("data.identities", 10_000, "data.identities"),
+        ("restoration.lr", "fast", "restoration.lr"),
+        ("restoration.lr", float("nan"), "restoration.lr"),
+        ("restoration.iterations", 0, "restoration.iterations"),
+        ("restoration.iterations", 5.0, "restoration.iterations"),
+        ("reid.epochs", 5, "reid.warmup_epochs (5) must be less than reid.epochs (5)"),
+        ("reid.label_smoothing", 1.0, "reid.label_smoothing"),
+        ("reid.unknown", 1, "reid.unknown is not a known key"),
+        ("fusion.w_h1", float("inf"), "fusion.w_h1"),
+        ("fusion.w_h1", -0.1, "fusion.w_h1"),
+        ("evaluation.rule", "cuhk03", "evaluation.rule"),
+        ("evaluation.resamples", 10, "evaluation.resamples"),
+        ("evaluation.lambda_value", 1.5, "evaluation.lambda_value"),
+        ("sweep.step", 0.3, "sweep.step (0.3) must divide 1"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path, raw_params, key, value, named):
+    *sections, name = key.split(".")
+    section = raw_params[sections[0]] if sections else raw_params
+    section[name] = value
+    with pytest.raises(UserError) as caught:
+        load(write(tmp_path, raw_params))
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_problems_are_named_at_once(tmp_path, raw_params):
+    del raw_params["reid"]["epochs"]
+    raw_params["threads"] = 0
+    with pytest.raises(UserError, match=r"threads.*reid\.epochs is missing"):
+        load(write(tmp_path, raw_params))
+
+
+def replaced(old, new):
+    """The committed file with one line changed; the text, as a user writes it."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("w_h1: 0.25", "w_h1: 25e-2", 0.25),
+        ("w_h1: 0.25", "w_h1: 0x10", 16),
+        ("w_h1: 0.25", "w_h1: 010", 10),
+        ("w_h1: 0.25", "w_h1: 1_000", 1000),
+    ],
+)
+def test_numbers_are_read_as_dvc_reads_them(tmp_path, old, new, value):
+    path = write(tmp_path, replaced(old, new))
+    assert load(path).fusion.w_h1 == value
+    assert dvc_load_yaml(path)["fusion"]["w_h1"] == value
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("w_h1: 0.25", 'w_h1: "25e-2"', "fusion.w_h1: .* a number has no quotes"),
+        ("rerank: false", "rerank: no", "evaluation.rerank: .* a truth value is true or false"),
+        ("w_h1: 0.25", "w_h1: 0.25\n  w_h1: 0.5", 'line (LINE|NEXT): .* duplicate key "w_h1"'),
+        ("w_h1: 0.25", "w_h1: &a [*a]", "fusion.w_h1"),
+        ("w_h1: 0.25", "w_h1: .nan", "fusion.w_h1"),
+        ("w_h1: 0.25", "w_h1: 2024-13-45", "not valid YAML"),
+        ("w_h1: 0.25", "\tw_h1: 0.25", "line LINE: "),
+        ("w_h1: 0.25", "w_h1: " + "[" * 5000, "nested too deep|not valid YAML"),
+        ("w_h1: 0.25", "w_h1: !!python/object/apply:os.system [exit]", "not valid YAML"),
+    ],
+)
+def test_surprises_of_yaml_are_named_by_key_or_line(tmp_path, old, new, said):
+    line = next(n for n, text in enumerate(replaced(old, old).splitlines(), 1) if old in text)
+    said = said.replace("LINE", str(line)).replace("NEXT", str(line + 1))
+    with pytest.raises(UserError, match=rf"params\.yaml.*{said}") as caught:
+        load(write(tmp_path, replaced(old, new)))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"name": "synthetic", "url": "http://a/b.zip"}, "data.url must be null"),
+        ({"name": "synthetic", "variant": "new"}, "data.variant of synthetic: new must be null"),
+        ({"name": "viper", "root": ""}, "data.root"),
+        ({"name": "viper", "root": "a", "url": "http://a/b.zip"}, "data.root and data.url"),
+        ({"name": "viper", "url": "ftp://a/b.zip"}, "data.url"),
+        ({"name": "viper", "sha256": "abc"}, "data.sha256"),
+        ({"name": "cuhk03", "variant": "new"}, "is none of detected_classic, labeled_classic"),
+    ],
+)
+def test_a_source_or_variant_that_the_set_cannot_have_is_named(tmp_path, raw_params, data, said):
+    raw_params["data"] |= data
+    with pytest.raises(UserError) as caught:
+        load(write(tmp_path, raw_params))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "viper"},
+        {"name": "viper", "root": "/a"},
+        {"name": "manifest", "url": "https://a/b.zip?c=d", "sha256": "0A" * 32},
+        {"name": "cuhk03", "root": "/a", "variant": "labeled_new"},
+    ],
+)
+def test_a_real_set_has_a_folder_or_an_address(tmp_path, raw_params, data):
+    raw_params["data"] |= data
+    assert load(write(tmp_path, raw_params)).data.name == data["name"]
+
+
+@pytest.mark.parametrize("extractor", ["bicubic", "identity"])
+def test_what_does_not_learn_has_no_weights_to_start_from(tmp_path, raw_params, extractor):
+    raw_params["restoration"] |= {"extractor": extractor, "pretrained": "model.safetensors"}
+    with pytest.raises(UserError, match=r"restoration\.pretrained must be none"):
+        load(write(tmp_path, raw_params))
+
+
+def test_weights_that_are_all_zero_fuse_nothing(tmp_path, raw_params):
+    raw_params["fusion"] = dict.fromkeys(raw_params["fusion"], 0.0)
+    with pytest.raises(UserError, match="at least one of"):
+        load(write(tmp_path, raw_params))
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "- 1", "\x00"])
+def test_no_mapping_is_one_clear_error(tmp_path, text):
+    with pytest.raises(UserError, match=r"params\.yaml"):
+        load(write(tmp_path, text))
+
+
+def test_a_missing_file_is_one_clear_error(tmp_path):
+    with pytest.raises(UserError, match="is missing"):
+        load(tmp_path / "params.yaml")
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^dvc exp run .*$", README, re.MULTILINE))
+def test_the_commands_of_the_readme_give_valid_params(tmp_path, raw_params, command):
+    overrides = re.findall(r"-S ([\w.]+)=(\S+)", command)
+    assert overrides
+    for key, value in overrides:
+        *sections, name = key.split(".")
+        section = raw_params[sections[0]] if sections else raw_params
+        assert name in section
+        section[name] = yaml.safe_load(value)
+    load(write(tmp_path, raw_params))

@@ -1,0 +1,443 @@
+"""The whole DAG in a real DVC repository, small enough for a minute."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT, run_stage
+from safetensors.numpy import load_file
+
+from pyramid_reid.compare import runs
+
+TINY = {
+    "data": {"identities": 6, "images_per_camera": 2, "splits": 2},
+    "restoration": {
+        "swinir_light": {"depths": [1], "dim": 8, "num_heads": 2},
+        "han_light": {"groups": 1, "blocks": 1, "dim": 16},
+        "head_dim": 4,
+        "iterations": 3,
+        "batch_size": 2,
+        "patch_height": 8,
+    },
+    "reid": {
+        "height": 32,
+        "width": 16,
+        "epochs": 3,
+        "warmup_epochs": 1,
+        "batch_size": 4,
+        "checkpoint_every": 1,
+    },
+}
+BRANCHES = ("ori", "h1", "h2", "h3")
+OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+"""Set by `make test`; a `make` that a test calls must not take itself for a part of that one."""
+STAGES = [
+    "download",
+    "simulate",
+    "train_reconstructor",
+    "generate_pyramid",
+    *(f"train_reid@{branch}" for branch in BRANCHES),
+    *(f"distances@{branch}" for branch in BRANCHES),
+    "sweep_weights",
+    "fuse",
+]
+
+
+def call(project, *command, ok=True, **environment):
+    """Run a command in the project, as a user without any git identity or configuration."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+    env |= {"PATH": path, "HOME": str(project.parent), "DVC_NO_ANALYTICS": "1"}
+    env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **environment}
+    done = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, output
+    return output
+
+
+def set_up(folder):
+    """A copy of the project with tiny params, committed to Git."""
+    folder.mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml", "Makefile", "None", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".dvc").mkdir()
+    for name in ("config", ".gitignore", "page.html"):
+        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc")
+    shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
+    (folder / "data").mkdir()
+    shutil.copy(ROOT / "data" / ".gitignore", folder / "data")
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    for section, values in TINY.items():
+        params[section] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    call(folder, "git", "init", "-q", "-b", "main")
+    commit(folder, "tiny")
+    return folder
+
+
+def commit(project, message):
+    call(project, "git", "add", "-A")
+    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    call(project, "git", *identity, "commit", "-qm", message)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The finished tiny pipeline, committed."""
+    folder = set_up(tmp_path_factory.mktemp("home") / "project")
+    reads = folder.parent / "reads"
+    reads.mkdir()
+    noting = f"{ROOT / 'tests' / 'param_reads'}{os.pathsep}{folder / 'src'}"
+    call(folder, "dvc", "repro", PYTHONPATH=noting, PARAM_READS=str(reads))
+    commit(folder, "finished")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lock(project):
+    """Stages of the finished pipeline's dvc.lock."""
+    return runs.parse((project / "dvc.lock").read_text(), "dvc.lock")
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    """A copy of the finished pipeline, to change and to break."""
+    return shutil.copytree(project, tmp_path / "copy")
+
+
+def edit(project, **values):
+    """Replace values of params.yaml by the names of their params, which must be there once."""
+    path = project / "params.yaml"
+    text = path.read_text()
+    for name, value in values.items():
+        text, count = re.subn(rf"^( *{name}:) .*$", rf"\1 {value}", text, flags=re.MULTILINE)
+        assert count == 1, name
+    path.write_text(text)
+
+
+def content(project, *folders):
+    """Bytes of all files in these folders."""
+    paths = [path for folder in folders for path in (project / folder).rglob("*")]
+    return {
+        path.relative_to(project).as_posix(): path.read_bytes() for path in paths if path.is_file()
+    }
+
+
+def remove(project, *folders):
+    """Remove outs, as DVC does before it runs their stage again."""
+    for folder in folders:
+        shutil.rmtree(project / folder)
+
+
+def ran(output):
+    """Stages that DVC ran, or would run."""
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def test_metrics_and_plots_of_every_branch_are_there(project):
+    metrics = json.loads((project / "metrics/fusion.json").read_text())
+    assert set(metrics) == {"fused", *BRANCHES}
+    figures = {"rank1", "rank5", "rank10", "rank20", "mAP", "mINP"}
+    assert set(metrics["fused"]) == figures | {f"{name}_std" for name in figures}
+    assert all(0 <= value <= 100 for figures in metrics.values() for value in figures.values())
+    assert set(json.loads((project / "metrics/reconstructor.json").read_text())) == {
+        "x2",
+        "x3",
+        "x4",
+    }
+    definitions = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    for picture in [plot for plot in definitions if isinstance(plot, str)]:
+        assert (project / picture).read_bytes().startswith(b"\x89PNG"), picture
+
+
+NOT_READ_BY_DEFAULT = {
+    "download": {"data.url", "data.sha256"},  # of a set that is fetched
+    "fuse": {"evaluation.k1", "evaluation.k2", "evaluation.lambda_value"},  # of re-ranking
+}
+
+
+LOADED_WHEN_NEEDED = {
+    "download": {"src/pyramid_reid/datasets/fetch.py"}
+}  # by a set that is fetched
+
+
+def read_by(project, stage, what):
+    return set(json.loads((project.parent / "reads" / f"{stage}.json").read_text())[what])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reads_the_params_that_it_tracks_and_no_other(project, lock, stage):
+    expected = set(lock[stage].params) - NOT_READ_BY_DEFAULT.get(stage, set())
+    assert read_by(project, stage, "params") == expected
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_loads_the_code_that_it_depends_on_and_no_other(project, lock, stage):
+    loaded = {path for path in read_by(project, stage, "code") if not path.endswith("__init__.py")}
+    files = set()
+    for dep in lock[stage].deps:
+        if dep.startswith(("src", "stages")):
+            inside = (project / dep).glob("*.py") if (project / dep).is_dir() else [project / dep]
+            files |= {path.relative_to(project).as_posix() for path in inside}
+    files -= LOADED_WHEN_NEEDED.get(stage, set())
+    assert loaded == {path for path in files if not path.endswith("__init__.py")}
+
+
+def test_each_stage_leaves_a_record_outside_git_and_outs(project, lock):
+    records = {path.stem: json.loads(path.read_text()) for path in records_of(project).iterdir()}
+    assert set(records) == set(STAGES)
+    revision = call(project, "git", "rev-parse", "HEAD~1").strip()
+    for stage, record in records.items():
+        assert record["git"] == {"commit": revision, "clean": True, "changed": []}, stage
+    assert records["train_reid@h1"]["numerics"]["threads"] == 2
+    assert "threads" not in records["fuse"]["numerics"]  # it loads no torch
+    splits = records["fuse"]["inputs"]["data/crops/splits.csv"]
+    assert splits == hashlib.sha256((project / "data/crops/splits.csv").read_bytes()).hexdigest()
+    assert set(records["download"]["inputs"]) == {"data/raw/images.csv"}
+    assert not any("records" in out for stage in lock.values() for out in stage.outs)
+    assert call(project, "git", "ls-files", "data/records") == ""
+    assert call(project, "git", "status", "--porcelain") == ""
+
+
+def records_of(project):
+    return project / "data" / "records"
+
+
+def test_an_experiment_in_a_folder_of_its_own_leaves_its_record_in_the_project(copy):
+    call(copy, "make", "identity")
+    before = (records_of(copy) / "fuse.json").read_text()
+    run = ("dvc", "exp", "run", "--temp", "-n", "heavier", "-S", "fusion.w_ori=0.4")
+    assert ran(call(copy, *run)) == ["fuse"]
+    assert (records_of(copy) / "fuse.json").read_text() == before
+    record = json.loads((records_of(copy) / "heavier" / "fuse.json").read_text())
+    assert record["git"]["changed"] == ["params.yaml"]
+
+
+def test_outs_are_read_without_running_anything_that_is_in_them(project, lock):
+    files = [
+        file
+        for stage in lock.values()
+        for out in stage.outs
+        for file in ((project / out).rglob("*") if (project / out).is_dir() else [project / out])
+        if file.is_file()
+    ]
+    assert {file.suffix for file in files} == {
+        *(".csv", ".json", ".npy", ".npz", ".png", ".safetensors")
+    }
+    for file in files:
+        if file.suffix == ".safetensors":
+            assert load_file(file)
+        elif file.suffix == ".npz":
+            assert all(each.dtype == np.float32 for each in np.load(file).values())
+        elif file.suffix == ".npy":
+            np.load(file, allow_pickle=False)
+
+
+def test_a_finished_pipeline_runs_nothing(project):
+    assert ran(call(project, "dvc", "repro")) == []
+
+
+def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
+    output = call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.4")
+    assert ran(output) == ["fuse"]
+    difference = call(copy, "dvc", "params", "diff", "--json")
+    changed = json.loads(difference)["params.yaml"]
+    assert {key: (row["old"], row["new"]) for key, row in changed.items()} == {
+        "fusion.w_ori": (0.25, 0.4)
+    }
+    rows = call(copy, "dvc", "metrics", "diff", "--all", "--json")
+    assert json.loads(rows)["metrics/fusion.json"]["ori.rank1"]["diff"] == 0
+    # a second one, on the results of the first: DVC stashes them, which needs a name
+    assert "committed as pyramid-reid" in call(copy, "make", "identity")
+    assert call(copy, "make", "identity") == ""
+    assert ran(call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.5")) == ["fuse"]
+    page = call(copy, "dvc", "plots", "show").strip().splitlines()[-1]
+    assert page.endswith("index.html")
+    html = (copy / "dvc_plots" / "index.html").read_text()
+    assert "vegaEmbed('#Cumulative_matching" in html
+    assert "static/workspace_plots_evaluation_ranked_lists.png" in html
+    assert "cdn.jsdelivr.net/npm/vega@" not in html  # it opens without a network
+
+
+def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
+    outs = ("data/models/reid/h1", "plots/train_reid/h1")
+    before = content(copy, *outs)
+    remove(copy, "data/checkpoints")
+    edit(copy, epochs=8)
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def states():
+        return sorted((copy / "data/checkpoints/reid/h1").rglob("state.pt"))
+
+    command = ["dvc", "repro", "-s", "train_reid@h1"]
+    started = subprocess.Popen(
+        command,
+        cwd=copy,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(states()) < 2 and started.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert started.poll() is None
+    os.killpg(started.pid, signal.SIGKILL)
+    started.wait()
+    finished, under_way = states()  # of split 0 and of split 1
+    written = finished.stat().st_mtime_ns
+    call(copy, *command)
+    assert states() == [finished, under_way]
+    assert finished.stat().st_mtime_ns == written  # it went on
+    resumed = content(copy, *outs)
+    assert set(resumed) == set(before)
+    assert resumed != before
+    # as if the machine had gone down before DVC had noted the outputs: nothing is trained again
+    written = [path.stat().st_mtime_ns for path in states()]
+    again = call(copy, *command, "--force")
+    assert "; after 8 epochs" in again
+    assert [path.stat().st_mtime_ns for path in states()] == written
+    assert content(copy, *outs) == resumed
+    remove(copy, *outs, "data/checkpoints")
+    run_stage(copy, "train_reid", "h1")
+    assert content(copy, *outs) == resumed
+
+
+def test_the_launcher_runs_a_stage_on_two_processes(copy):
+    launcher = "torchrun --standalone --nproc_per_node 2"
+    edit(copy, launcher=launcher, threads=1)
+    before = (copy / "plots/train_reid/ori/curve.csv").read_text()
+    output = call(copy, "dvc", "repro", "-s", "train_reid@ori")
+    assert f"> {launcher} stages/train_reid.py ori" in output
+    assert output.count("train_reid ori: 2 network(s) in data/models/reid/ori") == 1
+    # batches of four small crops: beyond the first epoch, rounding decides much
+    after = (copy / "plots/train_reid/ori/curve.csv").read_text()
+    first, alone = (np.genfromtxt(text.splitlines(), delimiter=",")[1] for text in (after, before))
+    np.testing.assert_allclose(first[[0, 1, 3]], alone[[0, 1, 3]], rtol=0.01)
+    live = copy / "data/live/reid/ori/split_1/plots/metrics"
+    names = {"loss", "accuracy", "lr", "images_per_s"}
+    assert {file.stem for file in live.iterdir()} == names
+    assert ran(call(copy, "dvc", "repro", "--dry", "-s", "train_reid@ori")) == []
+
+
+def test_a_killed_restoration_training_goes_on_to_the_same_bytes(copy):
+    path = copy / "params.yaml"
+    text = path.read_text().replace("iterations: 3", "iterations: 30")
+    path.write_text(text.replace("checkpoint_every: 100", "checkpoint_every: 3"))
+    stage = (sys.executable, "stages/train_reconstructor.py")
+    outs = ("data/models/reconstructor", "plots/reconstructor")
+    remove(copy, "data/checkpoints")
+
+    def states():
+        return sorted((copy / "data/checkpoints/reconstructor").rglob("state.pt"))
+
+    started = subprocess.Popen(
+        stage, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while len(states()) < 2 and started.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert started.poll() is None
+    started.kill()
+    started.wait()
+    finished, under_way = states()  # of split 0 and of split 1
+    written, before = finished.stat().st_mtime_ns, content(copy, *outs)
+    call(copy, *stage)
+    assert states() == [finished, under_way]
+    assert finished.stat().st_mtime_ns == written  # it went on
+    resumed = content(copy, *outs)
+    assert resumed != before
+    remove(copy, "data/checkpoints")
+    run_stage(copy, "train_reconstructor")
+    assert content(copy, *outs) == resumed
+
+
+@pytest.mark.parametrize("extractor", ["han_light", "bicubic", "identity"])
+def test_another_extractor_is_one_param_away_on_one_process_or_two(copy, extractor):
+    setting = f"restoration.extractor={extractor}"
+    call(copy, "dvc", "exp", "run", "-S", setting, "generate_pyramid")
+    metrics = json.loads((copy / "metrics/reconstructor.json").read_text())
+    for figures in metrics.values():
+        # three iterations teach nothing, but spoil nothing either; bicubic is the baseline itself
+        allowed = 0.5 if extractor == "han_light" else 0
+        assert abs(figures["psnr"] - figures["psnr_bicubic"]) <= allowed
+    pyramid = content(copy, "data/pyramid")
+    assert len(pyramid) == 12  # two files per split and branch
+    if extractor == "identity":
+        for split in ("split_0", "split_1"):
+            crops = (copy / "data/crops" / split / "pixels.npy").read_bytes()
+            for branch in BRANCHES[1:]:
+                assert pyramid[f"data/pyramid/{branch}/{split}/pixels.npy"] == crops
+    if extractor != "han_light":
+        return
+    remove(copy, "data/pyramid")
+    edit(copy, threads=1)  # of each of two processes
+    launch = ("accelerate", "launch", "--multi_gpu", "--num_processes", "2")
+    call(copy, *launch, "--mixed_precision", "no", "stages/generate_pyramid.py")
+    assert content(copy, "data/pyramid") == pyramid
+    output = call(copy, *launch, "--mixed_precision", "no", "stages/train_reconstructor.py")
+    assert output.count("2 network(s)") == 1
+
+
+def test_a_split_that_is_run_alone_is_the_one_it_is_among_others(copy):
+    path = copy / "params.yaml"
+    text = path.read_text().replace("first_split: 0", "first_split: 1")
+    path.write_text(text.replace("splits: 2", "splits: 1"))
+    folder = copy / "data/crops/split_1"
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    call(copy, "dvc", "repro", "-s", "simulate")
+    assert [each.name for each in (copy / "data/crops").glob("split_*")] == ["split_1"]
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_a_pyramid_that_was_moved_in_part_is_made_again(copy):
+    pixels = copy / "data/pyramid/h2/split_0/pixels.npy"
+    before = pixels.read_bytes()
+    remove(copy, "data/pyramid/h1")
+    with pytest.raises(OSError, match="not empty"):  # h1 is moved into place, h2 is in its own way
+        run_stage(copy, "generate_pyramid")
+    assert (copy / "data/pyramid/h1/split_0").exists()
+    remove(copy, "data/pyramid")
+    run_stage(copy, "generate_pyramid")
+    assert pixels.read_bytes() == before
+
+
+def test_mistakes_end_with_one_line_and_keep_finished_splits(copy):
+    path = copy / "params.yaml"
+    committed = path.read_text()
+    path.write_text(committed.replace("w_ori: 0.25", "w_ori: -1.0"))
+    output = call(copy, "dvc", "repro", ok=False)
+    assert "fuse: params.yaml: fusion.w_ori: Input should be greater than or equal to 0" in output
+    assert "Traceback" not in output
+
+    def states():
+        """Key of the state that is kept of each split."""
+        paths = (copy / "data/checkpoints/reconstructor").rglob("state.pt")
+        return {path.parent.parent.name: path.parent.name for path in paths}
+
+    before = states()
+    assert set(before) == {"split_0", "split_1"}
+    path.write_text(committed.replace("iterations: 3", "iterations: 4"))
+    store = copy / "data/crops/split_1/pixels.npy"
+    store.chmod(0o644)
+    store.write_bytes(store.read_bytes()[:-1])
+    output = call(copy, sys.executable, "stages/train_reconstructor.py", ok=False)
+    assert "train_reconstructor: data/crops/split_1 is no crop store" in output
+    assert "Traceback" not in output
+    after = states()
+    assert after["split_0"] != before["split_0"]  # finished with the new params, and kept
+    assert after["split_1"] == before["split_1"]  # not begun

@@ -1,0 +1,69 @@
+import copy
+
+import pytest
+import torch
+
+from pyramid_reid.restoration.kernels.window_attention import WindowedAttention
+from pyramid_reid.restoration.network.swinir import SwinBlock
+
+
+def random(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def block(dim, heads, shift):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        made = SwinBlock(dim, heads, shift)
+        torch.nn.init.normal_(made.attn.relative_position_bias_table)
+    return made
+
+
+@pytest.mark.parametrize("shift", [0, 4])
+@pytest.mark.parametrize(
+    ("dim", "heads", "size"),
+    [(8, 2, (24, 16)), (16, 2, (8, 8)), (15, 3, (8, 24)), (60, 6, (16, 8)), (30, 1, (16, 16))],
+)
+def test_a_block_and_its_gradients_are_timm_s(dim, heads, size, shift):
+    ours = block(dim, heads, shift)
+    exact = copy.deepcopy(ours).double()  # in float64 all is timm's and torch's
+    x, g = 3 * random(2, *size, dim), random(2, *size, dim, seed=2)
+    results = []
+    for network in (ours, exact):
+        x_ = x.to(network.norm1.weight.dtype).requires_grad_()
+        y = network(x_)
+        results.append([y, *torch.autograd.grad(y, (x_, *network.parameters()), g.to(y.dtype))])
+    for one, other in zip(*results, strict=True):
+        assert (one - other).norm() <= 2e-6 * other.norm()
+
+
+def test_two_tokens_by_hand():
+    # one head of one channel; all keys but the first two tokens' are far below
+    qkv = torch.zeros(1, 8, 8, 3)
+    qkv[..., 0] = 1
+    qkv[..., 1] = -1e3
+    qkv[0, 0, 0], qkv[0, 0, 1] = torch.tensor([[1.0, 0.0, 4.0], [1.0, 1.0, 8.0]])
+    attended = WindowedAttention.apply(qkv, torch.zeros(1, 64, 64), None, 0, 0.5)
+    near = 1 / (1 + torch.tensor(0.5).exp())  # of 0 against 0.5 x 1 x 1
+    torch.testing.assert_close(attended, (near * 4 + (1 - near) * 8).expand(1, 8, 8, 1))
+
+
+def test_large_products_saturate():
+    qkv = 1e3 * random(1, 8, 8, 24)
+    q, k, v = qkv.view(64, 3, 2, 4).permute(1, 2, 0, 3).double()
+    weights = (q @ k.transpose(1, 2)).softmax(-1)
+    expected = (weights @ v).transpose(0, 1).reshape(1, 8, 8, 8)
+    attended = WindowedAttention.apply(qkv, torch.zeros(2, 64, 64), None, 0, 1.0)
+    torch.testing.assert_close(attended.double(), expected, rtol=1e-5, atol=1e-2)
+
+
+def test_images_of_a_batch_do_not_touch():
+    qkv, bias = random(3, 16, 16, 48), random(2, 64, 64, seed=1)
+    together = WindowedAttention.apply(qkv, bias, None, 4, 0.3)
+    alone = [WindowedAttention.apply(one, bias, None, 4, 0.3) for one in qkv.split(1)]
+    torch.testing.assert_close(together, torch.cat(alone), atol=0, rtol=0)
+
+
+def test_parts_of_windows_are_an_error():
+    with pytest.raises(ValueError, match="12 x 16 is no multiple of a window of 8"):
+        WindowedAttention.apply(random(1, 12, 16, 6), torch.zeros(1, 64, 64), None, 0, 1.0)
