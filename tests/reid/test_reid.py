@@ -352,7 +352,7 @@ def test_packages_that_training_and_restoration_import_are_in_the_key_or_make_no
         *("gdown", "pooch", "requests"),  # fetch what is hashed
         *("pydantic", "ruamel", "yaml"),  # params, which are hashed
         *("pandas", "safetensors"),  # tables and files
-        *("accelerate",),  # how many processes there are is hashed
+        *("accelerate", "_typeshed"),  # how many processes there are is hashed
     }
     modules = {"PIL": "pillow", "skimage": "scikit-image"}
     source, imported = ROOT / "src/pyramid_reid", set()

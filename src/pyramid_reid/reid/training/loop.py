@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,9 @@ from numpy.typing import NDArray
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from pyramid_reid.core.crops import Pixels
-from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Reid
-from pyramid_reid.core.progress import progress
 from pyramid_reid.core.runtime import derive_seed, world_size
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import to_float
@@ -27,6 +23,7 @@ from pyramid_reid.reid.training.augment import Strength, augment, random_numbers
 from pyramid_reid.reid.training.batch_norm import share_statistics
 from pyramid_reid.reid.training.blocks import fuse_blocks, unfuse_blocks
 from pyramid_reid.training.checkpoints import Checkpoints
+from pyramid_reid.training.course import Bounds, Course, Log, Seeded
 from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
 from pyramid_reid.training.weights_file import Checkpoint
 
@@ -38,9 +35,6 @@ come back: a network that learns is below it after the first epoch."""
 
 BF16 = ("cuda",)
 """Types of devices that compute in bfloat16 where autocast does; weights stay float32."""
-
-Log = Callable[[int, Mapping[str, float]], None]
-"""Takes an epoch and its figures."""
 
 
 def train(
@@ -95,59 +89,35 @@ def train(
         warmup_prefix=True,
     )
     generator = torch.Generator().manual_seed(batches_seed)
-    curve: list[tuple[int, float, float, float]] = []
-    if state := checkpoints.load():
-        model.load_state_dict(state["model"])
-        curve = state["curve"]
-        if "optimizer" in state:
-            optimizer.load_state_dict(state["optimizer"])
-            generator.set_state(state["generator"])
-        for point in curve:
-            log(point[0], dict(zip(COLUMNS[1:], point[1:], strict=True)))
-    saved, strength = len(curve), _strength(params)
-    targets = torch.from_numpy(labels).to(device)
-    bar: tqdm[None] = progress(
-        (),
-        params.model,
-        "crops",
-        total=params.epochs * len(labels),
-        initial=len(curve) * len(labels),
+    targets, strength = torch.from_numpy(labels).to(device), _strength(params)
+    course = Course(
+        checkpoints,
+        log,
+        unit="epoch",
+        steps=params.epochs,
+        every=params.checkpoint_every,
+        kept={"model": model},
+        resumed={"optimizer": optimizer, "generator": Seeded(generator)},
+        bounds=_bounds(len(classes)),
+        bar=("crops", len(labels), params.model),
     )
-    for epoch in range(len(curve) + 1, params.epochs + 1):
+    for epoch in course:
         schedule.step(epoch - 1)
-        lr = float(optimizer.param_groups[0]["lr"])
         osnet.open_layers(model, classifier_alone=epoch <= params.fixed_epochs)
         rows = batches.epoch(labels, size, params.instances, generator)
-        begun = time.perf_counter()
-        sums = torch.zeros(2, device=device)
+        begun, sums = time.perf_counter(), torch.zeros(2, device=device)
         for own, pixels in zip(rows, batches.read_ahead(images, rows, device), strict=True):
             numbers = random_numbers(size, generator)[own_part(own)].to(device)
             batch = augment(to_float(pixels), numbers, strength)
             own_targets = targets[own[own_part(own)].to(device)]
             sums += _step(model, optimizer, batch, own_targets, size, params.label_smoothing)
-            bar.update(size)
+            course.advance(size)
         loss, right = (add_up(sums) / len(rows)).tolist()
         speed = rows.numel() / (time.perf_counter() - begun)
-        _check(loss, len(classes), epoch, lr, saved, checkpoints)
-        curve.append((epoch, loss, 100 * right, lr))
-        log(epoch, dict(zip(COLUMNS[1:], curve[-1][1:], strict=True)) | {"images_per_s": speed})
-        bar.set_postfix(epoch=epoch, loss=f"{loss:.3f}", accuracy=f"{100 * right:.0f} %")
-        if epoch == params.epochs:
-            # without the optimiser's three times larger state: nothing goes on from here
-            checkpoints.save({"model": model.state_dict(), "curve": curve})
-        elif epoch % params.checkpoint_every == 0:
-            checkpoints.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "generator": generator.get_state(),
-                    "curve": curve,
-                }
-            )
-            saved = epoch
-    bar.close()
+        lr = float(optimizer.param_groups[0]["lr"])
+        course.log(loss=loss, accuracy=100 * right, lr=lr, unkept={"images_per_s": speed})
     unfuse_blocks(model)
-    return model.eval(), pd.DataFrame(curve, columns=COLUMNS)
+    return model.eval(), pd.DataFrame(course.curve, columns=COLUMNS)
 
 
 def _strength(params: Reid) -> Strength:
@@ -183,19 +153,9 @@ def _step(
     return torch.stack([loss.detach(), (logits.argmax(1) == targets).sum() / size])
 
 
-def _check(
-    loss: float, classes: int, epoch: int, lr: float, saved: int, checkpoints: Checkpoints
-) -> None:
-    """Stop before a state that has diverged replaces the last good checkpoint."""
+def _bounds(classes: int) -> Bounds:
     guessing = math.log(max(2, classes))
-    if math.isfinite(loss) and loss < DIVERGED * guessing:
-        return
-    kept = (
-        f"the last good checkpoint, of epoch {saved}, is {checkpoints.path}"
-        if saved
-        else "no checkpoint was written before"
-    )
-    raise UserError(
-        f"the loss is {loss:.4g} in epoch {epoch} at learning rate {lr:.4g}, where guessing gives"
-        f" {guessing:.2f}: lower reid.lr or lengthen reid.warmup_epochs ({kept})"
+    return Bounds(
+        DIVERGED * guessing,
+        f"guessing gives {guessing:.2f}; lower reid.lr or lengthen reid.warmup_epochs",
     )

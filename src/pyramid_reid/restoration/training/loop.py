@@ -17,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Restoration
-from pyramid_reid.core.progress import progress
 from pyramid_reid.core.runtime import derive_seed, is_main, world_size
 from pyramid_reid.restoration.kernels.single_threads import single_threads
 from pyramid_reid.restoration.network.reconstructor import Architecture, Reconstructor, build
@@ -25,11 +24,12 @@ from pyramid_reid.restoration.training import quality
 from pyramid_reid.restoration.training.patches import Pair, PatchSampler
 from pyramid_reid.restoration.training.pretrained import start_from
 from pyramid_reid.training.checkpoints import Checkpoints
+from pyramid_reid.training.course import Bounds, Course, Seeded
 from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
 from pyramid_reid.training.live import LiveCurves
 
 LOG_EVERY = 20
-"""Iterations whose mean loss makes one point of the curve."""
+"""Iterations whose mean loss makes one point of the curve; a checkpoint ends a point, too."""
 
 EMA_DECAY = 0.999
 """Of the running mean of the weights, which is what is kept (as the authors of SwinIR train)."""
@@ -100,56 +100,36 @@ def train(
     averaged = cast("Reconstructor", mean.module)
     optimizer = torch.optim.Adam(model.parameters(), lr=params.lr, fused=True)
     generator = torch.Generator().manual_seed(patches_seed)
-    curve: list[tuple[int, float]] = []
-    first, recent = 0, torch.zeros((), device=device)
-    if state := checkpoints.load():
-        mean.load_state_dict(state["mean"])
-        first, curve, watch.rows = state["iteration"], state["curve"], state["watched"]
-        if "optimizer" in state:
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            generator.set_state(state["generator"])
-            recent = state["recent"].to(device)
-        _log_again(live, curve, watch.rows)
-    bar = progress(range(first, params.iterations), "reconstructor", "iterations")
     parts = torch.get_num_threads() if device.type == "cpu" else 1
+    course = Course(
+        checkpoints,
+        live.log,
+        unit="iteration",
+        steps=params.iterations,
+        every=params.checkpoint_every,
+        kept={"mean": mean, "watch": watch},
+        resumed={"model": model, "optimizer": optimizer, "generator": Seeded(generator)},
+        bounds=Bounds(math.inf, "lower restoration.lr"),
+        bar=("iterations", 1, "reconstructor"),
+    )
+    logged, recent = course.step, torch.zeros((), device=device)
     with single_threads(parts) as pool:
-        for iteration in bar:
+        for iteration in course:
             for group in optimizer.param_groups:
-                group["lr"] = cosine(params.lr, iteration, params.iterations)
+                group["lr"] = cosine(params.lr, iteration - 1, params.iterations)
             low, targets = sampler.batch(params.batch_size, generator)
-            loss = backward(model, low, targets, params.head_weights, pool, parts)
+            recent += add_up(backward(model, low, targets, params.head_weights, pool, parts))
             sum_gradients(model.parameters())
             optimizer.step()
             mean.update_parameters(model)
-            recent += add_up(loss)
-            done = iteration + 1
-            if done % LOG_EVERY == 0 or done == params.iterations:
-                value = float(recent) / (done - (curve[-1][0] if curve else 0))
-                _check(value, done, params.lr)
-                curve.append((done, value))
+            course.advance(1)
+            if iteration % LOG_EVERY == 0 or course.saves():
+                course.log(loss=float(recent) / (iteration - logged))
+                logged = iteration
                 recent.zero_()
-                bar.set_postfix(loss=f"{value:.4f}", refresh=False)
-                live.log(done, {"loss": value})
-            if done % params.checkpoint_every == 0 or done == params.iterations:
-                _check(float(loss), done, params.lr)
-                if is_main():
-                    watch.look(averaged, done)
-                state = {
-                    "iteration": done,
-                    "mean": mean.state_dict(),
-                    "curve": curve,
-                    "watched": watch.rows,
-                }
-                if done < params.iterations:
-                    state |= {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "generator": generator.get_state(),
-                        "recent": recent,
-                    }
-                checkpoints.save(state)
-    return Trained(averaged.eval(), _loss_table(curve), watch.table())
+            if course.saves() and is_main():
+                watch.look(averaged, iteration)
+    return Trained(averaged.eval(), _loss_table(course.curve), watch.table())
 
 
 def untrained(model: Reconstructor, held_out: Sequence[Pair], live: LiveCurves) -> Trained:
@@ -209,18 +189,6 @@ def backward(
     return total
 
 
-def _log_again(
-    live: LiveCurves, curve: Sequence[tuple[int, float]], watched: Sequence[Mapping[str, float]]
-) -> None:
-    """Log what a checkpoint has behind it: live curves begin anew with each process."""
-    points: list[tuple[int, dict[str, float]]] = [(step, {"loss": loss}) for step, loss in curve]
-    for row in watched:
-        figures = {name: value for name, value in row.items() if name != "iteration"}
-        points.append((int(row["iteration"]), figures))
-    for step, figures in sorted(points, key=lambda point: point[0]):
-        live.log(step, figures)
-
-
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -261,18 +229,20 @@ class _Watch:
         """One row per look."""
         return pd.DataFrame(self.rows)
 
+    def state_dict(self) -> dict[str, list[dict[str, float]]]:
+        """What it has seen."""
+        return {"rows": self.rows}
 
-def _loss_table(curve: Sequence[tuple[int, float]]) -> pd.DataFrame:
+    def load_state_dict(self, state: dict[str, list[dict[str, float]]]) -> None:
+        """Take it back, and log it again: live curves begin anew with each process."""
+        self.rows = state["rows"]
+        for row in self.rows:
+            figures = {name: value for name, value in row.items() if name != "iteration"}
+            self._live.log(int(row["iteration"]), figures)
+
+
+def _loss_table(curve: Sequence[Mapping[str, float]]) -> pd.DataFrame:
     return pd.DataFrame(curve, columns=["iteration", "loss"])
-
-
-def _check(loss: float, iteration: int, lr: float) -> None:
-    """Stop before a state that is no longer a number replaces the last good checkpoint."""
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the reconstructor's loss is {loss} at iteration {iteration}, with restoration.lr"
-            f" {lr}: lower restoration.lr"
-        )
 
 
 def cosine(lr: float, iteration: int, iterations: int) -> float:
