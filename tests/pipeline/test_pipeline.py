@@ -384,10 +384,10 @@ def test_another_extractor_is_one_param_away_on_one_process_or_two(copy, extract
         return
     remove(copy, "data/pyramid")
     edit(copy, threads=1)  # of each of two processes
-    launch = ("accelerate", "launch", "--multi_gpu", "--num_processes", "2")
-    call(copy, *launch, "--mixed_precision", "no", "stages/generate_pyramid.py")
+    launch = ("torchrun", "--standalone", "--nproc_per_node", "2")
+    call(copy, *launch, "stages/generate_pyramid.py")
     assert content(copy, "data/pyramid") == pyramid
-    output = call(copy, *launch, "--mixed_precision", "no", "stages/train_reconstructor.py")
+    output = call(copy, *launch, "stages/train_reconstructor.py")
     assert output.count("2 network(s)") == 1
 
 
