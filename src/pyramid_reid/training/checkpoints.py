@@ -30,8 +30,11 @@ import torch
 from pyramid_reid.core.errors import DAMAGED
 from pyramid_reid.core.runtime import is_main, world_size
 
-SHOWING = {f"pyramid_reid.{name}" for name in ("errors", "figures", "progress", "run_record")}
+SHOWING = {f"pyramid_reid.core.{name}" for name in ("errors", "figures", "progress", "provenance")}
 """Modules that only show: a changed picture or message does not make a checkpoint another's."""
+
+PINS = [Path(__file__).parents[1] / room / "pins.txt" for room in ("core", "training")]
+"""Name the packages that make the bytes; the stages depend on these files, too."""
 
 
 def digest(params: Mapping[str, object], *inputs: Path) -> str:
@@ -52,7 +55,8 @@ def digest(params: Mapping[str, object], *inputs: Path) -> str:
 def _code() -> str:
     """The project's modules that are loaded, the stage itself, their hashes, and what runs them."""
     lines = [platform.machine(), platform.python_version()]
-    lines += [version(name) for name in ("torch", "torchreid", "timm", "numpy", "pillow")]
+    pins = [line for file in PINS for line in file.read_text(encoding="utf-8").split()]
+    lines += [f"{name} {version(name)}" for name in (pin.partition("==")[0] for pin in pins)]
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and name not in SHOWING and name.startswith(("pyramid_reid", "__main__")):
