@@ -30,7 +30,7 @@ def draw(name: str, split: Path) -> None:
 def main(params: Params) -> str:
     """Write a crop store per split, the hash of each split, and the data card."""
     rules = presets.resolve(params.data.name, params.data.splits, params.simulate)
-    root, raw = image_folder(params.data.root, params.data.name), raw_set.read_images(RAW)
+    root, raw = image_folder(params.data.root), raw_set.read_images(RAW)
     rule = params.evaluation.rule or rules.rule
     drawn = params.reid.validation_identities, raw_set.read_test_sets(RAW)
     numbers = range(params.data.first_split, params.data.first_split + rules.splits)

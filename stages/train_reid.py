@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid.core import crops, figures
+from pyramid_reid.core import crops
 from pyramid_reid.core.params import Params
 from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
 from pyramid_reid.reid.network import osnet
@@ -25,7 +25,7 @@ from pyramid_reid.training.live import LiveCurves
 
 BRANCH = sys.argv[1]
 CROPS, OUT = crops_of(BRANCH), Path("data/models/reid") / BRANCH
-PLOTS, LIVE = Path("plots/train_reid") / BRANCH, Path("data/live/reid") / BRANCH
+LIVE = Path("data/live/reid") / BRANCH
 UNFINISHED, FETCHED = Path("data/checkpoints/reid") / BRANCH, Path("data/pretrained")
 
 
@@ -59,9 +59,6 @@ def main(params: Params) -> str:
         if is_main():
             osnet.save(OUT / split / "model.safetensors", model, reid.model, height, width)
     mean = write_curve(points)
-    if is_main():
-        title = f"{reid.model} of branch {BRANCH}"
-        figures.training(PLOTS / "loss.png", mean, "epoch", title, figures.COLORS[BRANCH])
     last = mean.iloc[-1]
     return (
         f"{len(crops.splits(CROPS))} network(s) in {OUT}; after {reid.epochs} epochs of"
@@ -73,8 +70,8 @@ def write_curve(points: list[dict[str, float]]) -> pd.DataFrame:
     """Write and return the curve, mean over the splits so far; `dvc plots show` shows it grow."""
     mean = pd.DataFrame(points)[COLUMNS].groupby("epoch", as_index=False).mean()
     if is_main():
-        PLOTS.mkdir(parents=True, exist_ok=True)
-        mean.to_csv(PLOTS / "curve.csv", index=False, lineterminator="\n", float_format="%.6f")
+        OUT.mkdir(parents=True, exist_ok=True)
+        mean.to_csv(OUT / "curve.csv", index=False, lineterminator="\n", float_format="%.6f")
     return mean
 
 

@@ -20,7 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
 sys.path.insert(0, str(ROOT / "src"))
 
-from _stage import intact  # noqa: E402
 from pyramid_reid.core import provenance  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import Params, load  # noqa: E402
@@ -32,6 +31,8 @@ PARAMS, LOCKS, RECORDS = Path("params.yaml"), Path("data/locks"), Path("data/rec
 NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
 RECORDED = [Path("data/raw/images.csv"), Path("data/crops/splits.csv")]
 """Files whose hashes stand in each record: images with theirs, and splits with theirs."""
+IMAGES = Path("data/raw/images")
+"""What `download` writes there of a set that is not read where it lies."""
 GRACE_S = 3.0
 """Seconds that a process of several leaves to the one that knows why the run ends."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -47,8 +48,6 @@ def run(main: Callable[[Params], str]) -> None:
         several = world_size() > 1
         params = load(PARAMS)
         with alone():
-            if "DVC_STAGE" in os.environ and is_main():
-                intact.check(os.environ["DVC_STAGE"])
             said = main(params)
         if is_main():
             keep_record(checkout)
@@ -104,7 +103,7 @@ def refusal(error: OSError) -> str:
         return f"{said}: make room, then run `dvc repro` again; nothing that was finished is lost"
     if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
         return f"{said}: make it writable for you, then run `dvc repro` again"
-    return f"{said}: mend this, then run `dvc repro` again"
+    return f"{said}: fix this, then run `dvc repro` again"
 
 
 STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
@@ -155,12 +154,10 @@ def fail(message: str, code: int) -> NoReturn:
     os._exit(code)  # to leave the others in order would mean to wait for them
 
 
-def image_folder(root: str | None, name: str) -> Path:
-    """The folder of a set's images: where it was drawn or extracted, fetched, or `data.root`."""
-    if name in {"synthetic", "cuhk03"}:
-        return Path("data/raw/images")
-    if root is None:
-        return Path("data/downloads") / name / "set"
+def image_folder(root: str) -> Path:
+    """The folder of a set's images: those drawn, fetched or extracted, or else `data.root`."""
+    if IMAGES.exists():
+        return IMAGES
     return Path(root).parent if Path(root).is_file() else Path(root)
 
 

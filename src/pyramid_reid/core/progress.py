@@ -37,15 +37,14 @@ def progress(
     )
 
 
-def bytes_bar(what: str, total: int | None, done: int) -> tqdm[NoReturn]:
-    """A bar of bytes of which some may be there already; total None where nobody says it."""
+def bytes_bar(what: str) -> tqdm[NoReturn]:
+    """A bar of bytes whose total whoever updates it sets; empty, it is not left on the screen."""
     return tqdm(
         desc=what,
         unit="B",
         unit_scale=True,
-        total=total,
-        initial=done,
         mininterval=_interval(),
+        delay=_interval(),
         dynamic_ncols=True,
     )
 
