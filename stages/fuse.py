@@ -40,9 +40,7 @@ def main(params: Params) -> str:
     curves = report.cmc_curves(done)
     pictures.cmc(PLOTS / "cmc.png", curves)
     write_csv(OUT / "cmc.csv", curves)
-    tables = queries.by_resolution(per_query)
-    pictures.resolution(PLOTS / "resolution.png", tables)
-    for figure, table in tables.items():
+    for figure, table in queries.by_resolution(per_query).items():
         write_csv(OUT / f"resolution_{figure}.csv", table)
 
     first = done[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -34,18 +34,6 @@ def progress(
         mininterval=_interval(),
         dynamic_ncols=True,
         disable=not is_main(),
-    )
-
-
-def bytes_bar(what: str) -> tqdm[NoReturn]:
-    """A bar of bytes whose total whoever updates it sets; empty, it is not left on the screen."""
-    return tqdm(
-        desc=what,
-        unit="B",
-        unit_scale=True,
-        mininterval=_interval(),
-        delay=_interval(),
-        dynamic_ncols=True,
     )
 
 

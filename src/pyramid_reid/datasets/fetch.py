@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import shutil
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -15,7 +16,6 @@ import pooch
 import requests
 
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.core.progress import bytes_bar
 from pyramid_reid.datasets.layout import fits
 
 MAX_RATIO = 50
@@ -53,9 +53,10 @@ def fetch(url: str, known_hash: str | None, folder: Path, page: str) -> Path:
     pooch.get_logger().setLevel("ERROR")  # it would advise how to call it
     elsewhere = f"get the set from {page} and give its folder as data.root"
     try:
-        with bytes_bar(f"download of {url}") as bar:
-            downloader = pooch.HTTPDownloader(progressbar=bar)
-            archive = Path(pooch.retrieve(url, known_hash, path=folder, downloader=downloader))
+        # a bar on a terminal; a log would be filled with it
+        archive = Path(
+            pooch.retrieve(url, known_hash, path=folder, progressbar=sys.stderr.isatty())
+        )
     except requests.RequestException as error:
         raise UserError(f"{url} cannot be fetched: {error}; try again, or {elsewhere}") from error
     except OSError as error:
@@ -100,10 +101,10 @@ def unpack(archive: Path, folder: Path) -> None:
             for name, size, allowed in _members(opened):
                 path = PurePosixPath(name)
                 if not allowed or path.is_absolute() or ".." in path.parts:
-                    raise UserError(f"{archive} is refused: {name!r} is a link or leads outside")
+                    raise ValueError(f"{name!r} is a link or leads outside")  # noqa: TRY301
                 left -= size
                 if left < 0:
-                    raise UserError(f"{archive} is refused: it unpacks to {MAX_RATIO} times itself")
+                    raise ValueError(f"it unpacks to {MAX_RATIO} times itself")  # noqa: TRY301
             opened.extractall(folder)  # noqa: S202 (no member leads outside)
     except BROKEN as error:
         shutil.rmtree(folder)
