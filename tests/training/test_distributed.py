@@ -155,10 +155,11 @@ TRAINING = """
     import json
     import torch
     import numpy as np
-    from pyramid_reid.checkpoints import Checkpoints
-    from pyramid_reid.distributed import join
-    from pyramid_reid.params import load
-    from pyramid_reid.reid import osnet, training
+    from pyramid_reid.training.checkpoints import Checkpoints
+    from pyramid_reid.training.distributed import join
+    from pyramid_reid.core.params import load
+    from pyramid_reid.reid.network import osnet
+    from pyramid_reid.reid.training import loop as training
 
     # in double precision, as AMSGrad soon makes much of the last bits of a small gradient
     augment, build = training.augment, osnet.build
