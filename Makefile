@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: repro test lint lock-check verify env environment repository requirements
+.PHONY: repro test lint lock-check verify env environment repository requirements pins
 
 repro: env  ## run the whole pipeline; what is already up to date is not run again
 	$(BIN) dvc repro
@@ -34,3 +34,12 @@ requirements: environment  ## newest versions that pyproject.toml allows, with t
 	$(BIN) uv pip compile --universal --python-version 3.11 --extra dev --no-emit-index-url \
 		--generate-hashes --upgrade --quiet --custom-compile-command "make requirements" \
 		--output-file requirements.txt pyproject.toml
+	$(MAKE) pins
+
+# Packages that make the bytes of stages, by what the stages depend on.
+OF_ALL := llvmlite|matplotlib|numba|numpy|pandas|pillow|scikit-image|scipy
+OF_NETWORKS := safetensors|timm|torch|torchreid|torchvision
+
+pins:  ## the versions on which stages depend, from requirements.txt
+	grep -oE '^($(OF_ALL))==[^ ]+' requirements.txt > src/pyramid_reid/core/pins.txt
+	grep -oE '^($(OF_NETWORKS))==[^ ]+' requirements.txt > src/pyramid_reid/training/pins.txt

@@ -31,7 +31,7 @@ READ = (
     ".dvc/config",
     "dvc.yaml",
     "params.yaml",
-    "None",
+    "data/own",
     ".dvcignore",
     "src",
     "stages",
@@ -84,6 +84,8 @@ CHANGES = [
     comment("src/pyramid_reid/restoration/network/swinir.py"),
     comment("src/pyramid_reid/protocol/degradation.py"),
     comment("src/pyramid_reid/core/params.py"),
+    Change("pin of torch", "src/pyramid_reid/training/pins.txt", lambda text: f"{text}torch==9\n"),
+    Change("pin of numpy", "src/pyramid_reid/core/pins.txt", lambda text: f"{text}numpy==9\n"),
 ]
 
 
@@ -92,6 +94,7 @@ def finished_copy(project: Path) -> Path:
     (project / ".dvc").mkdir(parents=True)
     for name in READ:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (project / name).parent.mkdir(exist_ok=True)
         copy(ROOT / name, project / name)
     subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     with contextlib.chdir(project), Repo() as repo:

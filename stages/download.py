@@ -1,6 +1,6 @@
 """Draw the synthetic set, fetch a public one, or take a folder; list its images with hashes."""
 
-from _stage import image_folder, run
+from _stage import IMAGES, image_folder, run
 
 # isort: split
 
@@ -11,53 +11,62 @@ import pandas as pd
 
 from pyramid_reid.core import raw_set
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.core.params import Data, Params
+from pyramid_reid.core.params import OWN, Data, Params
 from pyramid_reid.datasets import layout
 from pyramid_reid.datasets.registry import DATASETS
 
 OUT, DOWNLOADS = Path("data/raw"), Path("data/downloads")
 
 
-def downloaded(data: Data) -> Path:
-    """Fetch and unpack a set, once; its folder. It is no out, so that no failure loses it."""
+def fetched(data: Data) -> Path | None:
+    """The folder of a set that is fetched and unpacked; None for one that is in `data.root`.
+
+    Raises:
+        UserError: it is neither there nor can it be fetched.
+    """
     dataset, folder = DATASETS[data.name], DOWNLOADS / data.name
+    if data.url is None and (data.root != OWN or layout.fits(Path(OWN), dataset.marks)):
+        return None
     url = data.url or (dataset.source.url if dataset.source else None)
     if url is None:
         raise UserError(
-            f"data.name: {data.name} cannot be downloaded: {dataset.why_not} ({dataset.page}); give"
-            " its folder as data.root, or an address as data.url"
+            f"data.name: {data.name} is not in {OWN} and cannot be downloaded: {dataset.why_not}"
+            f" ({dataset.page}); give its folder as data.root, or an address as data.url"
         )
     known_hash = dataset.source.known_hash if dataset.source and not data.url else None
     if data.sha256 is not None:
         known_hash = f"sha256:{data.sha256}"
-    from pyramid_reid.datasets import (
-        fetch,  # loads an HTTP client, which a set on disk can do without
-    )
+    from pyramid_reid.datasets import fetch  # loads an HTTP client
 
     archive = fetch.fetch(url, known_hash, folder, dataset.page)
-    fetch.install(archive, dataset.marks, folder / "set")
-    return folder / "set"
+    shutil.rmtree(folder / "unpacked", ignore_errors=True)  # of a run that was killed
+    fetch.unpack(archive, folder / "unpacked")
+    return fetch.folder_of_set(folder / "unpacked", dataset.marks)
 
 
 def main(params: Params) -> str:
-    """Write `images.csv`, a row per image; the images of a real set stay where they are."""
-    data = params.data
-    dataset, folder = DATASETS[data.name], image_folder(data.root, data.name)
+    """Write `images.csv`, a row per image; images in `data.root` stay where they are."""
+    data, dataset = params.data, DATASETS[params.data.name]
     shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
     if data.name == "synthetic":
         from pyramid_reid.datasets.synthetic import draw  # loads SciPy
 
-        draw.write(folder, params.seed, data.identities, data.images_per_camera)
-        root = folder
+        draw.write(IMAGES, params.seed, data.identities, data.images_per_camera)
+        unpacked, root = None, IMAGES
     else:
-        root = Path(data.root) if data.root else downloaded(data)
+        unpacked = fetched(data)
+        root = unpacked or Path(data.root)
     images = dataset.read(root, data.variant or data.camera_pattern)
-    OUT.mkdir(parents=True, exist_ok=True)
     if dataset.extract:
-        dataset.extract(root, data.variant, folder)
+        dataset.extract(root, data.variant, IMAGES)
     if dataset.test_sets:
         rows = [(k, pid) for k, pids in enumerate(dataset.test_sets(root)) for pid in pids]
         pd.DataFrame(rows, columns=["split", "pid"]).to_csv(OUT / raw_set.TEST_SETS, index=False)
+    if unpacked and not dataset.extract:
+        unpacked.rename(IMAGES)
+    shutil.rmtree(DOWNLOADS / data.name / "unpacked", ignore_errors=True)
+    folder = image_folder(data.root)
     table = layout.record(folder, images)
     table.to_csv(OUT / raw_set.IMAGES, index=False, lineterminator="\n")
     names, said = layout.names(images), ""

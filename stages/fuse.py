@@ -13,9 +13,8 @@ from pyramid_reid.core.tables import write_csv, write_json
 from pyramid_reid.evaluation import pictures, queries, ranked_lists, rankings
 from pyramid_reid.retrieval.rerank import Rerank
 
-METRICS, UNCERTAINTY = Path("metrics/fusion.json"), Path("metrics/uncertainty.json")
-QUERIES = Path("data/evaluation/queries.csv")
-CMC, PLOTS = Path("plots/cmc"), Path("plots/evaluation")
+METRICS = Path("metrics/fusion.json")
+OUT, PLOTS = Path("data/evaluation"), Path("plots/evaluation")
 
 
 def main(params: Params) -> str:
@@ -31,20 +30,18 @@ def main(params: Params) -> str:
     write_json(METRICS, metrics)
 
     per_query = queries.table(done)
-    write_csv(QUERIES, per_query)
+    write_csv(OUT / "queries.csv", per_query)
     seed = derive_seed(params.seed, "uncertainty")
     told = queries.uncertainty(per_query, settings.resamples, seed)
     told["queries_without_match"] = sum(len(split.query) for split in done) - len(per_query)
-    write_json(UNCERTAINTY, told)
+    write_json(OUT / "uncertainty.json", told)
     pictures.uncertainty(PLOTS / "uncertainty.png", metrics, told)
 
     curves = rankings.cmc_curves(done)
-    pictures.cmc(CMC / "cmc.png", curves)
-    write_csv(CMC / "cmc.csv", curves)
-    tables = queries.by_resolution(per_query)
-    pictures.resolution(PLOTS / "resolution.png", tables)
-    for figure, table in tables.items():
-        write_csv(PLOTS / f"resolution_{figure}.csv", table)
+    pictures.cmc(PLOTS / "cmc.png", curves)
+    write_csv(OUT / "cmc.csv", curves)
+    for figure, table in queries.by_resolution(per_query).items():
+        write_csv(OUT / f"resolution_{figure}.csv", table)
 
     first = done[0]
     store = crops.CropStore(crops_of("ori") / first.name)

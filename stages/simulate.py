@@ -35,7 +35,7 @@ def main(params: Params) -> str:
         simulate = simulate.model_copy(update={"low_camera": number})
     rules = presets.resolve(data.name, data.variant, data.splits, simulate)
     recorded = presets.record(rules)
-    root, raw = image_folder(data.root, data.name), raw_set.read_images(RAW)
+    root, raw = image_folder(data.root), raw_set.read_images(RAW)
     rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     drawn = params.reid.validation_identities, raw_set.read_test_sets(RAW)
     numbers = range(data.first_split, data.first_split + rules.splits)

@@ -12,7 +12,8 @@ from pyramid_reid.core.tables import write_csv, write_json
 from pyramid_reid.evaluation import pictures, weight_sweep
 from pyramid_reid.evaluation.rankings import Judging
 
-METRICS, PLOTS = Path("metrics/weights.json"), Path("plots/weights")
+METRICS, OUT = Path("metrics/weights.json"), Path("data/weights")
+PICTURE = Path("plots/weights.png")
 
 
 def main(params: Params) -> str:
@@ -23,9 +24,9 @@ def main(params: Params) -> str:
     judging = Judging(rule, params.evaluation.draws, params.seed)
     surface, chosen = weight_sweep.sweep(folders, judging, params.sweep.step)
     write_json(METRICS, chosen)
-    pictures.weights(PLOTS / "surface.png", surface, chosen)
-    write_csv(PLOTS / "surface.csv", surface)
-    write_csv(PLOTS / "reachable.csv", weight_sweep.reachable(surface))
+    pictures.weights(PICTURE, surface, chosen)
+    write_csv(OUT / "surface.csv", surface)
+    write_csv(OUT / "reachable.csv", weight_sweep.reachable(surface))
     told = ", ".join(f"{name} {figures['mAP']:.1f}" for name, figures in chosen.items())
     return f"mAP of {len(surface)} weights: {told}; all in {METRICS}"
 

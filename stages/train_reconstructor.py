@@ -30,12 +30,10 @@ SHOWN = 4
 
 def report(compared: pd.DataFrame, loss: pd.DataFrame, watched: pd.DataFrame, people: str) -> str:
     """Write metrics, tables and pictures; returns the figures in a line."""
-    PLOTS.mkdir(parents=True, exist_ok=True)
     tables = {"loss": loss, "watched": watched, "height": quality.by_height(compared)}
     for name, table in tables.items():
         text = table.to_csv(index=False, lineterminator="\n", float_format="%.6f")
-        (PLOTS / f"{name}.csv").write_text(text, encoding="utf-8")
-    figures.training(PLOTS / "loss.png", loss, "iteration", "Reconstructor", figures.NO_BRANCH)
+        (OUT / f"{name}.csv").write_text(text, encoding="utf-8")
     pictures.psnr_curve(PLOTS / "watched.png", watched, people)
     pictures.psnr_by_height(PLOTS / "height.png", tables["height"])
     summary = quality.summary(compared)

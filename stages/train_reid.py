@@ -6,12 +6,9 @@ from _stage import crops_of, run
 # isort: split
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
-from pyramid_reid.core import crops, figures
+from pyramid_reid.core import crops
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params, Reid
 from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
@@ -22,11 +19,11 @@ from pyramid_reid.reid.training.loop import COLUMNS, train
 from pyramid_reid.training import weights_file
 from pyramid_reid.training.checkpoints import Checkpoints, digest
 from pyramid_reid.training.distributed import join, main_first
-from pyramid_reid.training.live import LiveCurves
+from pyramid_reid.training.live import LiveCurves, MeanCurve
 
 BRANCH = sys.argv[1]
 CROPS, OUT = crops_of(BRANCH), Path("data/models/reid") / BRANCH
-PLOTS, LIVE = Path("plots/train_reid") / BRANCH, Path("data/live/reid") / BRANCH
+LIVE = Path("data/live/reid") / BRANCH
 UNFINISHED, FETCHED = Path("data/checkpoints/reid") / BRANCH, Path("data/pretrained")
 
 
@@ -42,7 +39,7 @@ def main(params: Params) -> str:
     if start and not reid.epochs:
         return take_over(start, reid)
     settings = params.model_dump(include={"seed", "threads", "device"}) | reid.model_dump()
-    points: list[dict[str, float]] = []
+    curve = MeanCurve(OUT / "curve.csv", COLUMNS)
     for split in crops.splits(CROPS):
         store = crops.CropStore(CROPS / split)
         rows = store.rows("train")
@@ -56,24 +53,14 @@ def main(params: Params) -> str:
         weights = weights_file.read(first) if first else None
         pids = store.index.pid.to_numpy()[rows]
         seed = derive_seed(params.seed, "reid", BRANCH, split)
-        live = LiveCurves(LIVE / split)
-
-        def log(epoch: int, values: Mapping[str, float], live: LiveCurves = live) -> None:
-            live.log(epoch, values)
-            points.append({"epoch": epoch, **values})
-            write_curve(points)
-
+        log = curve.of_split(LiveCurves(LIVE / split))
         scratch = UNFINISHED.with_name("pixels") / BRANCH / f"{split}.npy"
         with training_images(store, rows, height, width, reid.memory, scratch) as images:
             checkpoints = Checkpoints(UNFINISHED / split, key)
             model, _ = train(images, pids, reid, seed, device, checkpoints, weights, log)
         if is_main():
             osnet.save(OUT / split / "model.safetensors", model, reid.model, height, width)
-    mean = write_curve(points)
-    if is_main():
-        title = f"{reid.model} of branch {BRANCH}"
-        figures.training(PLOTS / "loss.png", mean, "epoch", title, figures.COLORS[BRANCH])
-    last = mean.iloc[-1]
+    last = curve.write().iloc[-1]
     return (
         f"{len(crops.splits(CROPS))} network(s) in {OUT}; after {reid.epochs} epochs of"
         f" {len(rows)} crops loss {last.loss:.3f}, accuracy {last.accuracy:.1f} %"
@@ -88,19 +75,8 @@ def take_over(start: Path, reid: Reid) -> str:
     for split in names:
         model, name, height, width = pretrained.finished(start, BRANCH, split, reid)
         osnet.save(OUT / split / "model.safetensors", model, name, height, width)
-    curve = write_curve([])
-    title = f"{name} of branch {BRANCH}, not trained here"
-    figures.training(PLOTS / "loss.png", curve, "epoch", title, figures.COLORS[BRANCH])
+    MeanCurve(OUT / "curve.csv", COLUMNS).write()
     return f"{len(names)} network(s) from {start} in {OUT}, not trained: {name}, {height}×{width}"
-
-
-def write_curve(points: list[dict[str, float]]) -> pd.DataFrame:
-    """Write and return the curve, mean over the splits so far; `dvc plots show` shows it grow."""
-    mean = pd.DataFrame(points, columns=COLUMNS).groupby("epoch", as_index=False).mean()
-    if is_main():
-        PLOTS.mkdir(parents=True, exist_ok=True)
-        mean.to_csv(PLOTS / "curve.csv", index=False, lineterminator="\n", float_format="%.6f")
-    return mean
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,6 @@ from typing import Literal
 from benchmarks.faults.project import Done, Project
 
 Verdict = Literal["right", "clear", "wrong"]
-REMEDY = re.compile(r"is not used: remove (.+?), then run `dvc repro` again")
 CUT_OFF = re.compile(
     r"'(?:\./)?(dvc\.lock|\.dvc/tmp/rwlock)'"
     r"(?: is invalid| validation failed|\. JSON structure is corrupted)"
@@ -77,13 +75,8 @@ def settle(fault: str, project: Project, reference: Reference, first: Done) -> T
 
 
 def follow(said: str, folder: Path) -> bool:
-    """Remove what a message, or docs/robustness.md on DVC's, advises to remove; was there any?"""
-    advised = [*REMEDY.findall(said), *CUT_OFF.findall(said)]
-    for paths in advised:
-        for path in (folder / each for each in paths.split(" and ")):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.chmod(0o644)
-                path.unlink()
-    return bool(advised)
+    """Remove what docs/robustness.md advises to remove after a message of DVC's; was there any?"""
+    cut_off = CUT_OFF.findall(said)
+    for name in cut_off:
+        (folder / name).unlink()
+    return bool(cut_off)

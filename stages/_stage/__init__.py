@@ -64,7 +64,6 @@ from pyramid_reid.core import printing  # noqa: E402
 
 printing.survive()  # before anything is opened
 
-from _stage import intact  # noqa: E402
 from pyramid_reid.core import provenance  # noqa: E402
 from pyramid_reid.core.params import Params, load  # noqa: E402
 from pyramid_reid.core.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
@@ -80,6 +79,8 @@ LIGHTER = {
     "train_reid": "reid.batch_size or reid.memory",
 }
 """Params that decide how much memory a stage takes."""
+IMAGES = Path("data/raw/images")
+"""What `download` writes there of a set that is not read where it lies."""
 GRACE_S = 3.0
 """Seconds that a process of several leaves to the one that knows why the run ends."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -96,8 +97,6 @@ def run(main: Callable[[Params], str]) -> None:
         checkout = provenance.revision(ROOT)
         params = load(PARAMS)
         with alone():
-            if "DVC_STAGE" in os.environ and is_main():
-                intact.check(os.environ["DVC_STAGE"])
             said = main(params)
         if is_main():
             keep_record(checkout)
@@ -194,12 +193,10 @@ def fail(message: str, code: int) -> NoReturn:
     os._exit(code)  # to leave the others in order would mean to wait for them
 
 
-def image_folder(root: str | None, name: str) -> Path:
-    """The folder of a set's images: where it was drawn or extracted, fetched, or `data.root`."""
-    if name in {"synthetic", "cuhk03"}:
-        return Path("data/raw/images")
-    if root is None:
-        return Path("data/downloads") / name / "set"
+def image_folder(root: str) -> Path:
+    """The folder of a set's images: those drawn, fetched or extracted, or else `data.root`."""
+    if IMAGES.exists():
+        return IMAGES
     return Path(root).parent if Path(root).is_file() else Path(root)
 
 

@@ -26,7 +26,7 @@ def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_
         ("seed", True, "seed"),
         ("device", "tpu", "device"),
         ("data.name", "market", "data.name"),
-        ("data.root", "somewhere", "data.root must be null"),
+        ("data.root", "somewhere", "data.root must be data/own"),
         ("simulate.ratios", [1], "simulate.ratios"),
         ("simulate.ratios", 3, "simulate.ratios"),
         ("restoration.scales", [2, 4], "restoration.scales"),

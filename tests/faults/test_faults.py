@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from benchmarks.faults.damage import LATER_S, flip, object_of
+from benchmarks.faults.damage import LATER_S, flip
 from benchmarks.faults.kills import DVC, STAGE, STOP, disturb
 from benchmarks.faults.project import TINY, Project
 from benchmarks.faults.verdicts import Reference, follow, metrics_of, settle
@@ -40,23 +40,13 @@ RAW = "data/raw/images.csv"
 AGAIN = ("--force", "--single-item", "simulate")
 
 
-def test_a_bit_that_flips_under_the_same_time_is_refused(project, reference):
+def test_a_bit_that_flips_under_the_same_time_is_found_where_dvc_forgets_times(project):
     flip(project.folder / RAW, random.Random(0), keep_time=True)
-    assert "up to date" in project.repro().said  # DVC does not see it, and nothing reads it
-    done = project.repro(*AGAIN)
-    assert done.code != 0
-    assert f"simulate: {RAW} is not as its stage wrote it, and is not used" in done.said
-    assert settle("flip", project, reference, done).verdict == "clear"
-
-
-def test_a_damaged_file_of_the_cache_is_named_too(project, reference):
-    stored = object_of(project, RAW)
-    flip(stored, random.Random(0), keep_time=True)
-    (project.folder / RAW).unlink()
-    project.run("dvc", "checkout", "data/raw")
-    done = project.repro(*AGAIN)
-    assert str(stored) in done.said
-    assert settle("cache", project, reference, done).verdict == "clear"
+    assert "up to date" in project.repro().said
+    done = project.run(
+        "env", f"DVC_SITE_CACHE_DIR={project.folder.parent / 'new'}", "dvc", "status"
+    )
+    assert "data/raw" in done.said
 
 
 @pytest.mark.parametrize("before", ["schema", "uts:"])
@@ -141,13 +131,6 @@ import _stage
         check=False,
     )
     assert done.stderr == "-c: stopped; `dvc repro` goes on from the last checkpoint\n"
-
-
-def test_advice_is_followed_to_the_letter(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").touch(mode=0o444)
-    follow("x is not used: remove a and b, then run `dvc repro` again, which …", tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

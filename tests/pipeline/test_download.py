@@ -43,10 +43,10 @@ def test_dvc_notices_each_change_in_the_folder_of_a_set_and_nothing_else(project
     assert ran(call(project, "dvc", "repro", "-s", "download")) == ["download"]
 
 
-def test_no_folder_of_a_set_is_no_dependency_that_is_missing(project):
+def test_a_set_that_is_drawn_needs_no_folder(project):
     path = project / "params.yaml"
     params = yaml.safe_load(path.read_text())
-    params["data"] |= {"name": "synthetic", "root": None}
+    params["data"] |= {"name": "synthetic", "root": "data/own"}
     path.write_text(yaml.safe_dump(params))
     assert ran(call(project, "dvc", "repro", "-s", "download")) == ["download"]
     assert "up to date" in call(project, "dvc", "status", "download")

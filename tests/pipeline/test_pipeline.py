@@ -73,15 +73,7 @@ def call(project, *command, ok=True, **environment):
 def set_up(folder):
     """A copy of the project with tiny params, committed to Git."""
     folder.mkdir(parents=True)
-    for name in (
-        "dvc.yaml",
-        "params.yaml",
-        "Makefile",
-        "None",
-        "imagenet",
-        ".dvcignore",
-        ".gitignore",
-    ):
+    for name in ("dvc.yaml", "params.yaml", "Makefile", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
     for name in ("src", "stages", ".ci"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -89,8 +81,9 @@ def set_up(folder):
     for name in ("config", ".gitignore", "page.html"):
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc")
     shutil.copytree(ROOT / ".dvc" / "plots", folder / ".dvc" / "plots")
-    (folder / "data").mkdir()
-    shutil.copy(ROOT / "data" / ".gitignore", folder / "data")
+    (folder / "data" / "own").mkdir(parents=True)
+    for name in (".gitignore", "own/README.md"):
+        shutil.copy(ROOT / "data" / name, folder / "data" / name)
     params = yaml.safe_load((folder / "params.yaml").read_text())
     for section, values in TINY.items():
         params[section] |= values
@@ -170,9 +163,17 @@ def test_metrics_and_plots_of_every_branch_are_there(project):
         "x3",
         "x4",
     }
-    definitions = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
-    for picture in [plot for plot in definitions if isinstance(plot, str)]:
-        assert (project / picture).read_bytes().startswith(b"\x89PNG"), picture
+    pictures = {path.relative_to(project / "plots").as_posix(): path for path in plots_of(project)}
+    assert set(pictures) == {
+        *("dataset.png", "pyramid.png", "weights.png", "evaluation/cmc.png"),
+        *("evaluation/ranked_lists.png", "evaluation/uncertainty.png"),
+        *(f"reconstructor/{name}.png" for name in ("height", "psnr", "sheet", "watched")),
+    }
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures.values())
+
+
+def plots_of(project):
+    return [path for path in (project / "plots").rglob("*") if path.is_file()]
 
 
 NOT_READ_BY_DEFAULT = {
@@ -293,7 +294,7 @@ def test_a_stage_that_says_more_than_ascii_ends_well_in_an_ascii_locale(copy):
 
 
 def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
-    outs = ("data/models/reid/h1", "plots/train_reid/h1")
+    outs = ("data/models/reid/h1",)
     before = content(copy, *outs)
     remove(copy, "data/checkpoints")
     edit(copy, epochs=8)
@@ -339,12 +340,12 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
 def test_the_launcher_runs_a_stage_on_two_processes(copy):
     launcher = "torchrun --standalone --nproc_per_node 2"
     edit(copy, launcher=launcher, threads=1)
-    before = (copy / "plots/train_reid/ori/curve.csv").read_text()
+    before = (copy / "data/models/reid/ori/curve.csv").read_text()
     output = call(copy, "dvc", "repro", "-s", "train_reid@ori")
     assert f"> {launcher} stages/train_reid.py ori" in output
     assert output.count("train_reid ori: 2 network(s) in data/models/reid/ori") == 1
     # batches of four small crops: beyond the first epoch, rounding decides much
-    after = (copy / "plots/train_reid/ori/curve.csv").read_text()
+    after = (copy / "data/models/reid/ori/curve.csv").read_text()
     first, alone = (np.genfromtxt(text.splitlines(), delimiter=",")[1] for text in (after, before))
     np.testing.assert_allclose(first[[0, 1, 3]], alone[[0, 1, 3]], rtol=0.01)
     live = copy / "data/live/reid/ori/split_1/plots/metrics"
@@ -405,10 +406,10 @@ def test_another_extractor_is_one_param_away_on_one_process_or_two(copy, extract
         return
     remove(copy, "data/pyramid")
     edit(copy, threads=1)  # of each of two processes
-    launch = ("accelerate", "launch", "--multi_gpu", "--num_processes", "2")
-    call(copy, *launch, "--mixed_precision", "no", "stages/generate_pyramid.py")
+    launch = ("torchrun", "--standalone", "--nproc_per_node", "2")
+    call(copy, *launch, "stages/generate_pyramid.py")
     assert content(copy, "data/pyramid") == pyramid
-    output = call(copy, *launch, "--mixed_precision", "no", "stages/train_reconstructor.py")
+    output = call(copy, *launch, "stages/train_reconstructor.py")
     assert output.count("2 network(s)") == 1
 
 

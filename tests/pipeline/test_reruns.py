@@ -31,6 +31,8 @@ EXPECTED = {
     "# in src/pyramid_reid/compare/differences.py": (set(), set()),
     "# in src/pyramid_reid/evaluation/rankings.py": (JUDGED, set()),
     "# in src/pyramid_reid/core/params.py": (EVERYTHING, set()),
+    "pin of torch": (AFTER_CROPS, JUDGED),
+    "pin of numpy": (EVERYTHING, set()),
 }
 
 

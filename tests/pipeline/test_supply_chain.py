@@ -38,6 +38,21 @@ def test_every_direct_dependency_is_pinned():
     assert names <= {PIN.fullmatch(line)["name"] for line in requirements()}
 
 
+def test_pins_that_stages_depend_on_are_those_that_are_installed():
+    pinned = {
+        pin["name"]: pin["version"] for line in requirements() if (pin := PIN.fullmatch(line))
+    }
+    lines = {
+        room: (ROOT / "src/pyramid_reid" / room / "pins.txt").read_text().splitlines()
+        for room in ("core", "training")
+    }
+    names = {room: [line.partition("==")[0] for line in pins] for room, pins in lines.items()}
+    assert {"numba", "numpy", "pillow", "scikit-image", "scipy"} <= set(names["core"])
+    assert {"timm", "torch", "torchreid", "torchvision"} <= set(names["training"])
+    for room, pins in lines.items():
+        assert pins == [f"{name}=={pinned[name]}" for name in names[room]]
+
+
 def test_only_files_whose_hashes_are_known_are_installed():
     script = (ROOT / ".ci" / "environment.sh").read_text()
     assert "pip install" not in (ROOT / "Makefile").read_text()

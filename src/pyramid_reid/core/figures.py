@@ -7,7 +7,6 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -45,14 +44,6 @@ def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # no version of matplotlib in the file: its bytes say what it shows
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
-
-
-def training(path: Path, curve: pd.DataFrame, x: str, title: str, color: str) -> None:
-    """Draw a training's loss against column `x`."""
-    figure, axes = plot(3.2, x, "training loss", title)
-    axes.plot(curve[x], curve["loss"], color=color)
-    axes.set_ylim(bottom=0)
-    save(figure, path)
 
 
 def restoration(path: Path, figures: Mapping[str, Mapping[str, float]]) -> None:

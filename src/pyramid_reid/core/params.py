@@ -18,6 +18,9 @@ from pyramid_reid.core.provenance import sha256
 BRANCHES = ("ori", "h1", "h2", "h3")
 """The resolutions that are recognised: the crop as it is, and the three restored images."""
 
+OWN = "data/own"
+"""`data.root` unless another is given: a folder of the project, for a copy of a set or a link."""
+
 VARIANTS = {
     "cuhk03": ("detected_classic", "labeled_classic", "detected_new", "labeled_new"),
 }
@@ -65,7 +68,7 @@ class Data(Section):
         "manifest",
         "folders",
     ]
-    root: Annotated[str, Field(min_length=1)] | None
+    root: Annotated[str, Field(min_length=1)]
     variant: str | None
     camera_pattern: Annotated[str, Field(min_length=1)] | None
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None
@@ -77,13 +80,15 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _source_belongs_to_a_real_set(self) -> Self:
-        given = [name for name in ("root", "url", "sha256") if getattr(self, name) is not None]
+        given = [name for name in ("url", "sha256") if getattr(self, name) is not None]
         if self.name == "synthetic" and given:
             raise ValueError(
                 f"data.{given[0]} must be null for data.name: synthetic, which is drawn"
             )
-        if self.root is not None and self.url is not None:
-            raise ValueError("data.root and data.url: give one, and null for the other")
+        if self.root != OWN and self.name == "synthetic":
+            raise ValueError(f"data.root must be {OWN} for data.name: synthetic, which is drawn")
+        if self.root != OWN and self.url is not None:
+            raise ValueError(f"data.root and data.url: give one, and {OWN} or null for the other")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -34,20 +34,6 @@ def progress(
         mininterval=_interval(),
         dynamic_ncols=True,
         disable=not is_main() or sys.stderr is None,
-    )
-
-
-def bytes_bar(what: str, total: int | None, done: int) -> tqdm[NoReturn]:
-    """A bar of bytes of which some may be there already; total None where nobody says it."""
-    return tqdm(
-        desc=what,
-        unit="B",
-        unit_scale=True,
-        total=total,
-        initial=done,
-        mininterval=_interval(),
-        dynamic_ncols=True,
-        disable=sys.stderr is None,
     )
 
 

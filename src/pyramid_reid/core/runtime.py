@@ -47,16 +47,7 @@ def pin_environment(threads: int) -> None:
 
 
 def world_size() -> int:
-    """Number of processes that the launcher started; 1 for plain `python`.
-
-    Raises:
-        UserError: accelerate was told to start CPU processes in the way that starts only one.
-    """
-    if "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
-        raise UserError(
-            "launcher: `accelerate launch --cpu` starts a single process, as it leaves the others"
-            " to MPI; `accelerate launch --multi_gpu` starts them on CPUs, too"
-        )
+    """Number of processes that the launcher started; 1 for plain `python`."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

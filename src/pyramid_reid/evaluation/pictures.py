@@ -39,40 +39,6 @@ def cmc(path: Path, curves: pd.DataFrame) -> None:
     save(figure, path)
 
 
-def resolution(path: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Draw Rank-1 and mAP by query height, as `queries.by_resolution` tells them."""
-    figure = Figure(figsize=(6.4, 6.4))
-    grid: NDArray[Any] = figure.subplots(
-        2, sharex=True, gridspec_kw={"left": 0.1, "right": 0.98, "bottom": 0.12, "top": 0.9}
-    )
-    for axes, (key, title) in zip(grid, (("rank1", "Rank-1 (%)"), ("mAP", "mAP (%)")), strict=True):
-        table = tables[key]
-        for name in table.columns[4:]:
-            axes.plot(
-                table.height,
-                table[name],
-                color=COLORS[name],
-                marker=MARKERS[name],
-                label=name,
-                linewidth=2.5 if name == "fused" else 1.5,
-            )
-        axes.set_ylabel(title)
-        axes.set_ylim(0, 101)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xticks(
-        table.height,
-        [
-            f"{low:g}–{high:g}\n({count})"
-            for low, high, count in zip(table["from"], table["to"], table.queries, strict=True)
-        ],
-    )
-    axes.set_xlabel("height of the query (pixels), and number of queries")
-    figure.axes[0].set_title("By resolution of the query", loc="left", fontsize="medium")
-    figure.axes[0].legend(ncols=6, loc="lower center", bbox_to_anchor=(0.5, 1.08), frameon=False)
-    save(figure, path)
-
-
 def uncertainty(
     path: Path, metrics: Mapping[str, Mapping[str, float]], told: Mapping[str, Any]
 ) -> None:

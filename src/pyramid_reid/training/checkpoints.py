@@ -30,11 +30,12 @@ from pyramid_reid.core.errors import DAMAGED, shortage
 from pyramid_reid.core.runtime import is_main, world_size
 from pyramid_reid.core.whole_files import write_whole
 
-SHOWING = {f"pyramid_reid.{name}" for name in ("errors", "figures", "progress", "run_record")}
+SHOWING = {f"pyramid_reid.core.{name}" for name in ("errors", "figures", "progress", "provenance")}
 """Modules that only show: a changed picture or message does not make a checkpoint another's."""
-COMPUTING = (
-    *("torch", "torchvision", "timm", "torchreid", "numpy", "scipy", "pillow", "scikit-image"),
-    *("numba", "llvmlite"),  # the second writes the machine code of the first
+PINS = [Path(__file__).parents[1] / room / "pins.txt" for room in ("core", "training")]
+"""Name the packages that make the bytes; the stages depend on these files, too."""
+COMPUTING = tuple(
+    line.partition("==")[0] for file in PINS for line in file.read_text(encoding="utf-8").split()
 )
 """Packages that make the bytes of crops, networks and restored crops."""
 

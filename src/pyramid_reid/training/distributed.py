@@ -1,6 +1,6 @@
-"""One training on several processes: a thin layer over accelerate and torch.distributed.
+"""One training on several processes: a thin layer over torch.distributed.
 
-`accelerate launch` or `torchrun` starts the same stage in every process. Each makes its part of
+`torchrun` starts the same stage in every process. Each makes its part of
 every batch; gradients are summed; only the main process writes. Started by plain `python`, a stage
 is one process, and nothing here does anything.
 """
@@ -41,16 +41,18 @@ def join(device: torch.device) -> torch.device:
     """
     if world_size() == 1:
         return device
-    from accelerate import PartialState
-
     if device.type == "cuda" and rank(local=True) >= torch.cuda.device_count():
         raise UserError(
             f"the launcher started more processes than the {torch.cuda.device_count()} GPU(s) of"
             " this machine; start one per GPU"
         )
-    state = PartialState(cpu=device.type == "cpu", timeout=PATIENCE)
-    atexit.register(state.destroy_process_group)
-    return torch.device("cuda", rank(local=True)) if device.type == "cuda" else device
+    if device.type == "cuda":
+        device = torch.device("cuda", rank(local=True))
+        torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    atexit.register(dist.destroy_process_group)
+    return device
 
 
 def wait() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from dvclive.live import Live
 
 from pyramid_reid.core.runtime import is_main
+from pyramid_reid.training.course import Log
 
 
 class LiveCurves:
@@ -34,3 +37,34 @@ class LiveCurves:
         for name, value in figures.items():
             self._live.log_metric(name, value)
         self._live.make_summary()  # type: ignore[no-untyped-call]
+
+
+class MeanCurve:
+    """The curve of a training that is done for several splits: their mean, rewritten as it grows.
+
+    Args:
+        file: the table; only the main process writes it.
+        columns: of the table, the step first.
+    """
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        self._file, self._columns = file, list(columns)
+        self._points: list[dict[str, float]] = []
+
+    def of_split(self, live: LiveCurves) -> Log:
+        """What logs a split's training, here and in its live curves."""
+        return partial(self._log, live)
+
+    def _log(self, live: LiveCurves, step: int, figures: Mapping[str, float]) -> None:
+        live.log(step, figures)
+        self._points.append({self._columns[0]: step, **figures})
+        self.write()
+
+    def write(self) -> pd.DataFrame:
+        """Write and return the mean over the splits so far, a row per step."""
+        points = pd.DataFrame(self._points, columns=self._columns)
+        mean = points.groupby(self._columns[0], as_index=False).mean()
+        if is_main():
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            mean.to_csv(self._file, index=False, lineterminator="\n", float_format="%.6f")
+        return mean
