@@ -10,14 +10,13 @@ keeps is a setting of the process: it is off in a process of its own.
 
 `generation` also stands beside other ways to run the same network: torch's and timm's operators
 alone, with and without `torch.nn.functional.scaled_dot_product_attention`, and ONNX Runtime and
-OpenVINO where they are installed, on batches of four 64x32 crops. `features` beside torch without
-TorchScript, and by the number of crops in a batch.
+OpenVINO where they are installed, on batches of four 64x32 crops; `features` beside ONNX Runtime,
+and by the number of crops in a batch.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import ctypes
 import os
 import platform
@@ -26,7 +25,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,6 +46,7 @@ pin_environment(THREADS)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+import torchreid  # noqa: E402
 from benchmarks.restoration.plain_operators import as_published  # noqa: E402
 from benchmarks.restoration.speed import (  # noqa: E402
     BATCH,
@@ -59,19 +59,18 @@ from benchmarks.restoration.speed import (  # noqa: E402
 )
 from timm.models import swin_transformer  # noqa: E402
 from torch import nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
 from torch.optim.swa_utils import AveragedModel  # noqa: E402
 
 from pyramid_reid.core import runtime  # noqa: E402
 from pyramid_reid.core.crops import Pixels  # noqa: E402
-from pyramid_reid.reid import features  # noqa: E402
+from pyramid_reid.reid.features import Extractor  # noqa: E402
 from pyramid_reid.reid.network import osnet  # noqa: E402
-from pyramid_reid.reid.training import blocks  # noqa: E402
+from pyramid_reid.reid.network.kernels import gates, streams  # noqa: E402
 from pyramid_reid.reid.training.loop import _step  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batch, restore_batches  # noqa: E402
-from pyramid_reid.restoration.kernels import gelu, winograd  # noqa: E402
+from pyramid_reid.restoration.kernels import winograd  # noqa: E402
 from pyramid_reid.restoration.kernels.single_threads import single_threads  # noqa: E402
-from pyramid_reid.restoration.network import han, reconstructor, swinir  # noqa: E402
+from pyramid_reid.restoration.network import han, swinir  # noqa: E402
 from pyramid_reid.restoration.network.reconstructor import Reconstructor  # noqa: E402
 from pyramid_reid.restoration.training.loop import backward, running_mean  # noqa: E402
 from pyramid_reid.restoration.training.patches import PatchSampler, make_pair  # noqa: E402
@@ -82,69 +81,35 @@ Off = Callable[[], AbstractContextManager[object]]
 SWIN, HAN = (DEMO, "swinir_light"), ("han_light",)
 
 
-def torch_convolution(self: Any, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """A `Conv3x3` without Winograd."""
-    y = nn.Conv2d.forward(self, x)
-    return y if mask is None else y * mask
+def off(*modules: object) -> Off:
+    """Say no to the kernels that ask the switch in these modules."""
+
+    @contextmanager
+    def without() -> Iterator[None]:
+        with ExitStack() as stack:
+            for module in modules:
+                stack.enter_context(patch.object(module, "use_kernels", lambda _: False))
+            yield
+
+    return without
 
 
-@contextmanager
-def without_winograd() -> Iterator[None]:
-    """All 3x3 convolutions torch's."""
-    with (
-        patch.object(winograd.Conv3x3, "forward", torch_convolution),
-        patch.object(han, "wins_on", lambda *_: False),
-    ):
-        yield
-
-
-def without_remembering() -> AbstractContextManager[object]:
-    """Transform a weight at every call."""
-    again = lambda self: winograd.transformed(self.weight).transpose(1, 2)  # noqa: E731
-    return patch.object(winograd.Conv3x3, "_kernels", again)
-
-
-def without_window_attention() -> AbstractContextManager[object]:
-    """timm's attention; masks are still made once per size."""
-    timms = swin_transformer.SwinTransformerBlock._attn  # noqa: SLF001
-    return patch.object(swinir.SwinBlock, "_attn", timms)
+def without_volumes() -> AbstractContextManager[object]:
+    """HAN's attention over channels and positions as a convolution of volumes."""
+    return patch.object(han, "wins_on", lambda *_: False)
 
 
 def without_masks() -> AbstractContextManager[object]:
-    """timm's attention masks, made at every call."""
+    """Swin's attention masks made at every call."""
     return patch.object(swinir, "_shift_mask", swinir._shift_mask.__wrapped__)  # noqa: SLF001
 
 
-def without_gelu() -> AbstractContextManager[object]:
-    """torch's GELU."""
-    return patch.object(gelu.GELU, "forward", nn.GELU.forward)
-
-
-def without_pairs() -> AbstractContextManager[object]:
-    """The heads' last convolution as it is."""
-    return patch.object(reconstructor, "convolve_pairs", lambda x, conv: conv(x))
-
-
-def without_products() -> AbstractContextManager[object]:
-    """Bicubic up-sampling by `F.interpolate`."""
-
-    def upsample(x: torch.Tensor, scale: int) -> torch.Tensor:
-        return F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
-
-    return patch.object(reconstructor, "upsample", upsample)
-
-
-IN_BOTH: dict[str, tuple[Off, Sequence[str]]] = {
-    "Winograd": (without_winograd, SWIN + HAN),
-    "window attention": (without_window_attention, SWIN),
+IN_TRAINING: dict[str, tuple[Off, Sequence[str]]] = {
+    "Winograd": (off(winograd), SWIN + HAN),
+    "Winograd for volumes alone": (without_volumes, HAN),
     "masks kept": (without_masks, SWIN),
-    "GELU": (without_gelu, SWIN),
-    "bicubic as products": (without_products, SWIN + HAN),
 }
-IN_GENERATION: dict[str, tuple[Off, Sequence[str]]] = IN_BOTH | {
-    "transformed weights kept": (without_remembering, SWIN + HAN),
-    "pairs of pixels": (without_pairs, SWIN + HAN),
-}
+IN_GENERATION = IN_TRAINING | {"window attention": (off(swinir), SWIN)}
 
 
 def timed(work: Work) -> tuple[float, float]:
@@ -154,15 +119,15 @@ def timed(work: Work) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - busy
 
 
-def compare(stage: str, rounds: int, on: Work, off: Mapping[str, Work]) -> None:
+def compare(stage: str, rounds: int, on: Work, others: Mapping[str, Work]) -> None:
     """Print what each of the kernels saves; `on` before and after each work that lacks one."""
-    for work in (on, *off.values()):
+    for work in (on, *others.values()):
         work()
-    ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in off}
+    ratios: dict[str, list[tuple[float, float]]] = {name: [] for name in others}
     every = []
     for _ in range(rounds):
         before = timed(on)
-        for name, work in off.items():
+        for name, work in others.items():
             without, after = timed(work), timed(on)
             ratios[name].append(
                 (2 * without[0] / (before[0] + after[0]), 2 * without[1] / (before[1] + after[1]))
@@ -187,11 +152,11 @@ def show(stage: str, name: str, ratios: Sequence[tuple[float, float]]) -> None:
     )
 
 
-def switched(work: Work, off: Off) -> Work:
+def switched(work: Work, switch: Off) -> Work:
     """The work with something switched off."""
 
     def without() -> None:
-        with off():
+        with switch():
             work()
 
     return without
@@ -233,14 +198,14 @@ def ablate_generation(name: str, root: Path | None, rounds: int) -> None:
     model = network(name).eval()
     batches = some_batches(model, root, 6 if name == DEMO else 4)
     on, alone = generation(model, batches), one_by_one(model, batches)
-    off = {
+    without = {
         kernel: switched(on, switch)
         for kernel, (switch, names) in IN_GENERATION.items()
         if name in names
     }
-    off["a thread per batch"] = alone
-    off["all of them"] = switched(alone, as_published)
-    compare(f"generate_pyramid, {name}", rounds, on, off)
+    without["a thread per batch"] = alone
+    without["all of them"] = switched(alone, as_published)
+    compare(f"generate_pyramid, {name}", rounds, on, without)
 
 
 def training_step(model: Reconstructor, sampler: PatchSampler, pool: Any, parts: int) -> Work:
@@ -265,14 +230,14 @@ def ablate_training(name: str, root: Path | None, rounds: int) -> None:
     with single_threads(THREADS) as pool:
         on = training_step(model, sampler, pool, THREADS)
         whole = training_step(model, sampler, pool, 1)
-        off = {
+        without = {
             kernel: switched(on, switch)
-            for kernel, (switch, names) in IN_BOTH.items()
+            for kernel, (switch, names) in IN_TRAINING.items()
             if name in names
         }
-        off["a thread per part"] = whole
-        off["all of them"] = switched(whole, as_published)
-        compare(f"train_reconstructor, {name}", rounds, on, off)
+        without["a thread per part"] = whole
+        without["all of them"] = switched(whole, as_published)
+        compare(f"train_reconstructor, {name}", rounds, on, without)
 
 
 def reid_step(model: nn.Module, size: tuple[int, int], batch: int) -> Work:
@@ -283,59 +248,34 @@ def reid_step(model: nn.Module, size: tuple[int, int], batch: int) -> Work:
     return partial(_step, model, optimizer, images, targets, batch, 0.1)
 
 
-def plain_gated_sum(gate: nn.Module, streams: Sequence[torch.Tensor]) -> torch.Tensor:
-    """As torchreid adds up gated streams."""
-    first, *others = streams
-    y: torch.Tensor = gate(first)
-    for stream in others:
-        y = y + gate(stream)
-    return y
-
-
-@contextmanager
-def without_gates() -> Iterator[None]:
-    """Gated sums as torchreid computes them."""
-    with patch.object(blocks, "gated_sum", plain_gated_sum):
-        yield
-
-
 def ablate_reid(name: str, size: tuple[int, int], batch: int, rounds: int) -> None:
     """Each kernel of `train_reid`."""
-    theirs = osnet.build(name, 8, 0).train()
-
-    def fused(small: int) -> nn.Module:
-        model = copy.deepcopy(theirs)
-        with patch.object(blocks, "SMALL", small):
-            blocks.fuse_blocks(model, batch, *size, CPU)
-        return model
-
-    default = blocks.SMALL
-    on = reid_step(fused(default), size, batch)
-    off = {
-        "gates": switched(on, without_gates),
-        "streams": reid_step(fused(0), size, batch),
-        "blocks (both and sums in place)": reid_step(theirs, size, batch),
+    on = reid_step(osnet.build(name, 8, 0).train(), size, batch)
+    theirs = torchreid.reid.models.build_model(name, 8, loss="softmax", pretrained=False)
+    theirs = theirs.train().to(memory_format=torch.channels_last)
+    without = {
+        "gates": switched(on, off(gates)),
+        "streams": switched(on, off(streams)),
+        "both, sums in place": reid_step(theirs, size, batch),
     }
-    compare(f"train_reid, {name} {size[0]}x{size[1]}", rounds, on, off)
+    compare(f"train_reid, {name} {size[0]}x{size[1]}", rounds, on, without)
 
 
 def malloc_work(stage: str, name: str, root: str) -> Work:
     """The work whose time a setting of malloc is measured in."""
     folder = Path(root) if root else None
     if stage == "train_reid":
-        model = osnet.build("osnet_x0_25", 8, 0).train()
-        blocks.fuse_blocks(model, 64, 128, 64, CPU)
-        return reid_step(model, (128, 64), 64)
+        return reid_step(osnet.build("osnet_x0_25", 8, 0).train(), (128, 64), 64)
     if stage == "generate_pyramid":
         model = network(name).eval()
         return generation(model, some_batches(model, folder, 6))
     pairs = [make_pair(image, SCALES) for image in large_crops(folder)]
-    pool = single_threads(THREADS).__enter__()  # noqa: PLC2801 - until the process ends
+    pool = single_threads(THREADS).__enter__()
     return training_step(network(name).train(), PatchSampler(pairs, PATCH, SCALES), pool, THREADS)
 
 
 def default_malloc() -> None:
-    """glibc's defaults, in a process where `start_torch` has changed them."""
+    """Glibc's defaults, in a process where `start_torch` has changed them."""
     libc = ctypes.CDLL(None)
     libc.mallopt(runtime.M_MMAP_MAX, 65536)
     libc.mallopt(runtime.M_TRIM_THRESHOLD, 2**17)
@@ -349,10 +289,6 @@ def ablate_malloc(stage: str, name: str, root: Path | None, rounds: int) -> None
     # only one figure comes from the other process: the clock's
     ratios = [2 * b / (a + c) for a, b, c in figures]
     show(f"{stage}, {name}", "malloc settings", list(zip(ratios, ratios, strict=True)))
-
-
-def ablate_processes(rounds: int) -> None:
-    """Training by one process of two threads; batch normalisation over processes is for two."""
 
 
 class _Exported(nn.Module):
@@ -404,25 +340,40 @@ def beside_runtimes(
     works: dict[str, Work],
     model: nn.Module,
     example: torch.Tensor,
-    names: Sequence[str],
+    outputs: Sequence[str],
+    times: int,
 ) -> None:
-    """Add other runtimes of the exported network to the works, and compare; say what is missing."""
+    """Compare "ours" with the other works, and with other runtimes of the exported network.
+
+    Args:
+        times: how often a runtime computes the example to do as much as a work.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         for name, start in RUNTIMES.items():
             try:
                 if not path.exists():
-                    export(model, example.contiguous(), path, names)
-                works[name] = start(path, example.contiguous())
+                    export(model, example.contiguous(), path, outputs)
+                works[name] = repeated(start(path, example.contiguous()), times)
             except ImportError as error:
-                print(f"{stage:34} {name:26} left out: {error}", flush=True)
+                print(f"{stage:38} {name:30} left out: {error}", flush=True)
         on = works.pop("ours")
         compare(stage, rounds, on, works)
 
 
+def repeated(work: Work, times: int) -> Work:
+    """A work, several times."""
+
+    def again() -> None:
+        for _ in range(times):
+            work()
+
+    return again
+
+
 @contextmanager
 def timms(model: nn.Module, *, fused: bool) -> Iterator[None]:
-    """torch's and timm's operators alone, with fused attention or without."""
+    """Torch's and timm's operators alone, with fused attention or without."""
     for module in model.modules():
         if isinstance(module, swin_transformer.WindowAttention):
             module.fused_attn = fused
@@ -447,35 +398,32 @@ def other_ways(name: str, rounds: int) -> None:
         works: dict[str, Work] = {"ours": ours}
         if name in SWIN:
             for label, fused in (("torch, timm, SDPA", True), ("torch, timm, no SDPA", False)):
-                off = partial(timms, model, fused=fused)
-                works[f"{label}"] = switched(whole, off)
-                works[f"{label}, a thread each"] = switched(ours, off)
-            works["ours but for timm's SDPA"] = switched(ours, without_window_attention)
+                as_timm = partial(timms, model, fused=fused)
+                works[label] = switched(whole, as_timm)
+                works[f"{label}, a thread each"] = switched(ours, as_timm)
         else:
             works["torch"] = switched(whole, as_published)
             works["torch, a thread each"] = switched(ours, as_published)
-        for runtime_ in RUNTIMES.values():
-            del runtime_
         beside_runtimes(
-            f"generation, {name}", rounds, works, _Exported(model), x, ["x2", "x3", "x4"]
+            f"generation, {name}", rounds, works, _Exported(model), x, ["x2", "x3", "x4"], THREADS
         )
 
 
-def extract(name: str, size: tuple[int, int], sizes: Sequence[int], rounds: int) -> None:
-    """Features: images per second by the crops in a batch, and beside other runtimes."""
+def ablate_features(name: str, size: tuple[int, int], rounds: int) -> None:
+    """Features of 100 images by the number in a batch, and by other runtimes (of 25)."""
     model = osnet.build(name, 2, 0).eval()
     images = np.random.default_rng(0).integers(0, 256, (100, *size, 3), dtype=np.uint8)
-    extractor = features.Extractor(model, CPU, *size)
-    seconds: dict[int, list[float]] = {count: [] for count in sizes}
-    for count in sizes * (rounds + 2):
-        with patch.object(features, "BATCH", count):
-            seconds[count].append(timed(lambda: extractor(images))[1])
-    for count, each in seconds.items():
-        speed = len(images) / statistics.median(each[2:])
-        print(
-            f"features, {name} {size[0]}x{size[1]}: batches of {count:3}: {speed:.0f} images/s",
-            flush=True,
-        )
+
+    def batches_of(count: int) -> Work:
+        extractor = Extractor(model, CPU, *size)
+        extractor.batch = count or extractor.batch
+        return lambda: extractor(images)
+
+    works = {f"batches of {count}": batches_of(count) for count in (5, 10, 25, 50, 100)}
+    works["ours"] = batches_of(0)
+    example = torch.rand(25, 3, *size)
+    stage = f"distances, {name} {size[0]}x{size[1]}"
+    beside_runtimes(stage, rounds, works, model, example, ["features"], 4)
 
 
 def main() -> None:
@@ -493,7 +441,7 @@ def main() -> None:
         if kind == "default":
             default_malloc()
         work = malloc_work(stage, name, root)
-        serve(lambda: timed(work)[1])
+        serve(lambda: timed(work)[0])
         return
     root, rounds = arguments.data_root, 2 if arguments.quick else arguments.rounds
     kind = "CAVIAR4REID" if root else "made-up sizes"
@@ -514,9 +462,7 @@ def main() -> None:
     for name in (DEMO, "swinir_light", "han_light"):
         parts[f"other ways {name}"] = partial(other_ways, name, rounds)
     for size in ((128, 64), (256, 128)):
-        parts[f"features {size}"] = partial(
-            extract, "osnet_x0_25", size, [5, 10, 20, 25, 50, 100], rounds
-        )
+        parts[f"features {size}"] = partial(ablate_features, "osnet_x0_25", size, rounds)
     for name, part in parts.items():
         if arguments.only in name:
             part()
