@@ -2,9 +2,19 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from pyramid_reid.core import printing
+
+printing.end_when_lost()
 done = subprocess.run(
-    ["dvc", "repro", "--dry", "--allow-missing"], capture_output=True, text=True, check=False
+    ["dvc", "repro", "--dry", "--allow-missing"],
+    capture_output=True,
+    encoding="utf-8",
+    errors="backslashreplace",
+    check=False,
 )
 stale = [line for line in done.stdout.splitlines() if "Running stage" in line]
 if done.returncode or stale or "up to date" not in done.stdout:

@@ -7,10 +7,20 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid.core import printing  # noqa: E402
+
 RESULTS = ("dvc.lock", "metrics", "plots")
 ELSEWHERE = {"LC_ALL": "C", "TZ": "Pacific/Chatham", "PYTHONHASHSEED": "7"}
 """Another user's environment, which must not matter."""
 
+printing.end_when_lost()
+if not (ROOT / ".git").exists():
+    sys.exit(
+        "verify: nothing is committed here, as this is no Git repository: clone the project, or run"
+        " `make repro` and `git init && git add -A && git commit`"
+    )
 with tempfile.TemporaryDirectory() as folder:
     project = Path(folder) / "project"
     subprocess.run(["git", "clone", "-q", ROOT, project], check=True)

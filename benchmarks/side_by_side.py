@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
 
@@ -24,7 +25,7 @@ class OtherProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
+            encoding="utf-8",
         )
 
     def __enter__(self) -> Self:
@@ -37,7 +38,8 @@ class OtherProcess:
         """The next figure."""
         assert self._process.stdin is not None  # noqa: S101 - for mypy: it is a pipe
         assert self._process.stdout is not None  # noqa: S101
-        print(file=self._process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it has ended, and answers nothing
+            print(file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
             sys.exit("the process that is measured beside failed")

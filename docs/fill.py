@@ -10,12 +10,17 @@ root and replaces the block. Run it in a clone where `make repro` has finished:
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid.core import printing  # noqa: E402
+
 BLOCK = re.compile(
     r"(?P<head><!-- output of: (?P<command>[^\n]+) -->\n+```(?P<language>\w+)\n)(?P<body>.*?)```\n",
     re.DOTALL,
@@ -25,7 +30,12 @@ BLOCK = re.compile(
 def output_of(command: str) -> str:
     """What a command prints, without trailing blanks, blank ends and progress bars."""
     done = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},  # the pages are the same in every locale
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
     )
     if done.returncode:
         sys.exit(f"{command!r} failed")
@@ -52,4 +62,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

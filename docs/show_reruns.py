@@ -11,6 +11,7 @@ import contextlib
 import logging
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ import yaml
 from dvc.repo import Repo, lock_repo
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid.core import printing  # noqa: E402
+
 READ = (
     ".dvc/config",
     "dvc.yaml",
@@ -74,7 +79,7 @@ CHANGES = [
     comment("params.yaml"),
     comment("benchmarks/pipeline/cost.py"),
     comment("src/pyramid_reid/compare/differences.py"),
-    comment("src/pyramid_reid/evaluation/report.py"),
+    comment("src/pyramid_reid/evaluation/rankings.py"),
     comment("src/pyramid_reid/reid/training/loop.py"),
     comment("src/pyramid_reid/restoration/network/swinir.py"),
     comment("src/pyramid_reid/protocol/degradation.py"),
@@ -142,4 +147,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -27,6 +27,7 @@ from benchmarks.results.comparison import (  # noqa: E402
     table,
 )
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import BRANCHES  # noqa: E402
 
@@ -116,4 +117,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

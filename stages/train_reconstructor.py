@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid.core import crops, figures
+from pyramid_reid.core import crops, figures, protocol_record
+from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params
 from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
 from pyramid_reid.restoration.network import reconstructor
-from pyramid_reid.restoration.training import patches, pictures, quality
-from pyramid_reid.restoration.training.loop import WATCHED, train
+from pyramid_reid.restoration.training import patches, pictures, pretrained, quality
+from pyramid_reid.restoration.training.loop import WATCHED, train, untrained
+from pyramid_reid.training import weights_file
 from pyramid_reid.training.checkpoints import Checkpoints, digest
 from pyramid_reid.training.distributed import join
 from pyramid_reid.training.live import LiveCurves
@@ -50,22 +52,37 @@ def main(params: Params) -> str:
     """Write a network per split, PSNR and SSIM beside bicubic, curves and pictures."""
     restoration, device = params.restoration, join(start_torch(params.device, params.threads))
     settings = params.model_dump(include={"seed", "threads", "device", "restoration"})
-    settings["degradation"] = params.simulate.degradation
-    start = [] if restoration.pretrained == "none" else [Path(restoration.pretrained)]
+    settings["degradation"] = protocol_record.read(CROPS).degradation
+    start = None if restoration.pretrained is None else Path(restoration.pretrained)
+    if start and is_main():
+        weights_file.check_hash(start, restoration.pretrained_sha256, "restoration")
+    ready = start if not restoration.iterations else None
     trained, compared = [], []
     for split in crops.splits(CROPS):
-        states = Checkpoints(STATES / split, digest(settings, CROPS / split, *start))
         store = crops.CropStore(CROPS / split)
+        if restoration.learns and not ready and not store.rows("train"):
+            raise UserError(
+                f"no image of {split} has the role train: check the roles, or take a reconstructor"
+                " that is there (restoration.iterations: 0 and restoration.pretrained)"
+            )
+        first = weights_file.of_split(start, split, "restoration") if start else None
+        model = pretrained.finished(ready, split).to(device) if ready else None
+        scales = model.architecture.scales if model else restoration.branch_scales
+        key = digest(settings, CROPS / split, *[first] if first else [])
+        states = Checkpoints(STATES / split, key)
         seed = derive_seed(params.seed, "reconstructor", split)
         camera_seed = seed if settings["degradation"] == "camera" else None
         seen, validation, unseen = (
-            patches.of_roles(store, roles, restoration.branch_scales, camera_seed)
+            patches.of_roles(store, roles, scales, camera_seed)
             for roles in (patches.TRAIN, patches.VALIDATION, patches.TEST)
         )
         test = quality.judged(unseen)
         watched = quality.judged(validation or unseen, WATCHED)
         live = LiveCurves(LIVE / split)
-        trained.append(train(seen, watched, restoration, seed, device, states, live))
+        if model:
+            trained.append(untrained(model, watched, live))
+        else:
+            trained.append(train(seen, watched, restoration, seed, device, states, live, first))
         if is_main():
             reconstructor.save(OUT / split / "model.safetensors", trained[-1].model)
             compared.append(quality.compare(trained[-1].model, test))

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from pyramid_reid.core import crops, figures
-from pyramid_reid.core.params import Params
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import Params, Reid
 from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.training import pretrained
@@ -34,15 +35,25 @@ def main(params: Params) -> str:
     device = join(start_torch(params.device, params.threads))
     reid = params.reid.of_branch(BRANCH)
     height, width = reid.input_size(BRANCH)
-    with main_first():
-        start = pretrained.find(reid.pretrained, reid.model, reid.pretrained_sha256, FETCHED)
-    weights = weights_file.read(start) if start else None
+    start = None
+    if reid.pretrained is not None:
+        with main_first():
+            start = pretrained.find(reid.pretrained, reid.model, reid.pretrained_sha256, FETCHED)
+    if start and not reid.epochs:
+        return take_over(start, reid)
     settings = params.model_dump(include={"seed", "threads", "device"}) | reid.model_dump()
     points: list[dict[str, float]] = []
     for split in crops.splits(CROPS):
-        key = digest(settings, CROPS / split, *[start] if start else [])
         store = crops.CropStore(CROPS / split)
         rows = store.rows("train")
+        if not rows:
+            raise UserError(
+                f"no image of {split} has the role train: check the roles, or judge networks that"
+                " are there (reid.epochs: 0 and reid.pretrained)"
+            )
+        first = weights_file.of_split(start, split, "reid", BRANCH) if start else None
+        key = digest(settings, CROPS / split, *[first] if first else [])
+        weights = weights_file.read(first) if first else None
         pids = store.index.pid.to_numpy()[rows]
         seed = derive_seed(params.seed, "reid", BRANCH, split)
         live = LiveCurves(LIVE / split)
@@ -69,9 +80,23 @@ def main(params: Params) -> str:
     )
 
 
+def take_over(start: Path, reid: Reid) -> str:
+    """Write networks that are there already, a copy per split, and an empty curve."""
+    if not is_main():
+        return ""
+    names = crops.splits(CROPS)
+    for split in names:
+        model, name, height, width = pretrained.finished(start, BRANCH, split, reid)
+        osnet.save(OUT / split / "model.safetensors", model, name, height, width)
+    curve = write_curve([])
+    title = f"{name} of branch {BRANCH}, not trained here"
+    figures.training(PLOTS / "loss.png", curve, "epoch", title, figures.COLORS[BRANCH])
+    return f"{len(names)} network(s) from {start} in {OUT}, not trained: {name}, {height}×{width}"
+
+
 def write_curve(points: list[dict[str, float]]) -> pd.DataFrame:
     """Write and return the curve, mean over the splits so far; `dvc plots show` shows it grow."""
-    mean = pd.DataFrame(points)[COLUMNS].groupby("epoch", as_index=False).mean()
+    mean = pd.DataFrame(points, columns=COLUMNS).groupby("epoch", as_index=False).mean()
     if is_main():
         PLOTS.mkdir(parents=True, exist_ok=True)
         mean.to_csv(PLOTS / "curve.csv", index=False, lineterminator="\n", float_format="%.6f")

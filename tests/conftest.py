@@ -16,6 +16,7 @@ from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.runtime import pin_environment, start_torch
 
 pin_environment(2)  # before any test module imports torch
+os.environ["PYTHONIOENCODING"] = "utf-8"  # of programs that tests start, and read as that
 
 ROOT = Path(__file__).resolve().parent.parent
 # last, as a module of the same name elsewhere is meant

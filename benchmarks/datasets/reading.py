@@ -30,6 +30,10 @@ import yaml
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid.core import printing  # noqa: E402
+
 PER_PERSON = 24
 """Crops of a person: 8 in training, or 4 queries and 20 in the gallery, over four cameras."""
 
@@ -109,4 +113,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from benchmarks.pipeline.cost import ROOT, call, edit
 
+from pyramid_reid.core import printing
+
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 FILE_BYTES = 3500  # about that of a crop of 128x64
 
@@ -61,4 +63,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

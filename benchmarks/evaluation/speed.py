@@ -47,9 +47,9 @@ pin_environment(THREADS)
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.params import BRANCHES  # noqa: E402
-from pyramid_reid.evaluation import report  # noqa: E402
-from pyramid_reid.evaluation.report import Judging, evaluate_splits  # noqa: E402
+from pyramid_reid.evaluation.rankings import Judging, evaluate_splits, report  # noqa: E402
 from pyramid_reid.retrieval.distance import (  # noqa: E402
     DistanceReader,
     normalize,
@@ -269,4 +269,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

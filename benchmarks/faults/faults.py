@@ -26,6 +26,8 @@ from benchmarks.faults.limits import full_disk, read_only, read_only_set, small_
 from benchmarks.faults.project import POLL_S, STARTS, TINY, Project
 from benchmarks.faults.verdicts import Reference, Tried, metrics_of
 
+from pyramid_reid.core import printing
+
 PARTS = ["kills", "damage", "limits"]
 LONGEST = {"train_reconstructor", "generate_pyramid"}
 MOUNTED = ("full disk", "read-only data", "read-only data.root")
@@ -129,4 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -115,7 +115,11 @@ class Project:
         """A clone of the checked out code with these params, in which nothing has run."""
         folder.mkdir(parents=True, exist_ok=True)
         tracked = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+            ["git", "ls-files", "-z"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            check=True,
         ).stdout.split("\0")
         results = ("dvc.lock", "metrics/", "plots/", "docs/", "tests/", "benchmarks/")
         for name in filter(None, tracked):

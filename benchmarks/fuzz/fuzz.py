@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from benchmarks.fuzz.attempt import Attempt
 from benchmarks.fuzz.targets import TARGETS
 
+from pyramid_reid.core import printing
 from pyramid_reid.core.errors import UserError
 
 LONGEST = 4000
@@ -114,4 +115,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

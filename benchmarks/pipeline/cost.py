@@ -23,6 +23,10 @@ import psutil
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid.core import printing  # noqa: E402
+
 QUICK = {
     "data": {"identities": 6, "images_per_camera": 2},
     "restoration": {"iterations": 3, "batch_size": 2},
@@ -136,4 +140,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

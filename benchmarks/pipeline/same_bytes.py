@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from pyramid_reid.compare import runs
 from pyramid_reid.compare.differences import changed_stages, differing
+from pyramid_reid.core import printing
 
 SHORT = {
     "data": {"identities": 16, "images_per_camera": 2},
@@ -131,7 +132,7 @@ def run(root: Path, given: Circumstances, params: dict[str, dict[str, object]]) 
             env=os.environ | {"PATH": path, "HOME": str(root)} | dict(given.environment),
             umask=given.umask,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
     if done.returncode:
@@ -180,4 +181,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

@@ -43,6 +43,7 @@ from PIL import Image  # noqa: E402
 from torch import nn  # noqa: E402
 
 from pyramid_reid.core import params as params_module  # noqa: E402
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.crops import Pixels  # noqa: E402
 from pyramid_reid.core.resize import resize  # noqa: E402
 from pyramid_reid.datasets.registry import DATASETS  # noqa: E402
@@ -418,4 +419,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

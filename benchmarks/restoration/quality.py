@@ -3,6 +3,7 @@
     python -m benchmarks.restoration.quality sizes
     python -m benchmarks.restoration.quality choices                     # synthetic set
     python -m benchmarks.restoration.quality quality --data-root FOLDER  # CAVIAR4REID, PRID2011
+    python -m benchmarks.restoration.quality kernels --data-root FOLDER --records FOLDER
 
 `choices` trains the committed network a few times with other inputs and head weights, on some of
 the training identities, and judges on the others (validation); test identities take no part.
@@ -10,16 +11,24 @@ the training identities, and judges on the others (validation); test identities 
 identities. High-resolution crops: of CAVIAR4REID those of the corridor camera of the 50 people that
 both cameras saw, of PRID2011 (single shot) those of camera B of persons 1 to 200; the first of the
 random halves trains (`protocol.split_identities`, seed and split 0 of params.yaml).
+`kernels` repeats the training of PRID2011's `swinir_light` with several seeds, with this project's
+kernels, with torch's and timm's operators instead, and with nothing changed but the rounding of
+sums: it tells whether kernels cost quality, or the same training ends elsewhere each time. Every
+training is recorded when it ends; those that are recorded are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,17 +42,22 @@ pin_environment(PARAMS.threads)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from benchmarks.restoration.plain_operators import flop  # noqa: E402
+from benchmarks.restoration.plain_operators import as_published, flop  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.crops import Pixels  # noqa: E402
 from pyramid_reid.datasets.synthetic import draw  # noqa: E402
 from pyramid_reid.protocol.roles import split_identities  # noqa: E402
 from pyramid_reid.restoration.network.extractors import PUBLISHED, build  # noqa: E402
 from pyramid_reid.restoration.network.reconstructor import Architecture, Reconstructor  # noqa: E402
+from pyramid_reid.restoration.network.reconstructor import build as build_pyramid  # noqa: E402
 from pyramid_reid.restoration.training import quality  # noqa: E402
 from pyramid_reid.restoration.training.loop import train  # noqa: E402
-from pyramid_reid.restoration.training.patches import Pair, make_pair  # noqa: E402
+from pyramid_reid.restoration.training.patches import Pair, PatchSampler, make_pair  # noqa: E402
 from pyramid_reid.training.checkpoints import Checkpoints  # noqa: E402
 from pyramid_reid.training.live import LiveCurves  # noqa: E402
 
@@ -52,7 +66,15 @@ ITERATIONS = 300
 GALLERY_CAMERA = 1
 """Of the synthetic set: the one whose crops are high resolution."""
 
+TRIED = "PRID2011", "swinir_light"
+"""Set and extractor of `kernels`."""
+KERNELS = {"on": (True, 1), "off": (False, 1), "halves": (True, 2)}
+"""Whether this project's kernels compute, and threads. Each of two computes the gradients of half a
+batch: their sum is that of the whole batch, up to rounding."""
+
 People = dict[int, list[Pixels]]
+Batch = tuple[Tensor, Sequence[Tensor]]
+"""Low-resolution patches and, per scale, their targets."""
 
 
 def sizes() -> None:
@@ -80,7 +102,9 @@ def sizes() -> None:
         print(f"| `{name}` | {trunk:,} | {own} | {published[name]} | {whole:,} | {gmac:.1f} |")
 
 
-def fit(pairs: list[Pair], held_out: list[Pair], params: Restoration) -> Reconstructor:
+def fit(
+    pairs: list[Pair], held_out: list[Pair], params: Restoration, seed: int = PARAMS.seed
+) -> Reconstructor:
     """Train with these params; nothing is kept."""
     with tempfile.TemporaryDirectory() as folder:
         states, live = (
@@ -88,7 +112,7 @@ def fit(pairs: list[Pair], held_out: list[Pair], params: Restoration) -> Reconst
             LiveCurves(Path(folder) / "live"),
         )
         cpu = torch.device("cpu")
-        return train(pairs, held_out, params, PARAMS.seed, cpu, states, live).model
+        return train(pairs, held_out, params, seed, cpu, states, live).model
 
 
 def changed(**update: object) -> Restoration:
@@ -150,25 +174,35 @@ def prid(root: Path) -> People:
     return {pid: [read(folder / f"person_{pid:04d}.png")] for pid in range(1, 201)}
 
 
+def halves(name: str, root: Path) -> tuple[list[Pair], list[Pair]]:
+    """Pairs of the training identities, and those of the test identities that judge."""
+    people = {"CAVIAR4REID": caviar, "PRID2011": prid}[name](root)
+    train_pids, test_pids = split_identities(sorted(people), PARAMS.seed, 0)
+    seen, unseen = (
+        [make_pair(image, SCALES) for pid in sorted(pids) for image in people[pid]]
+        for pids in (train_pids, test_pids)
+    )
+    return seen, quality.judged(unseen)
+
+
+def published(extractor: str, iterations: int) -> Restoration:
+    """Params of a light network at its published size."""
+    return changed(
+        extractor=extractor,
+        swinir_light=None,
+        iterations=iterations,
+        checkpoint_every=iterations,
+    )
+
+
 def table(root: Path, names: list[str], *, quick: bool) -> None:
     """PSNR and SSIM on test identities of light networks after a CPU's budget."""
     print("| set | extractor | minutes | scale | PSNR | bicubic | SSIM | bicubic |")
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
-        people = {"CAVIAR4REID": caviar, "PRID2011": prid}[name](root)
-        train_pids, test_pids = split_identities(sorted(people), PARAMS.seed, 0)
-        seen, unseen = (
-            [make_pair(image, SCALES) for pid in sorted(pids) for image in people[pid]]
-            for pids in (train_pids, test_pids)
-        )
-        judged = quality.judged(unseen)
+        seen, judged = halves(name, root)
         for extractor in ("swinir_light", "han_light"):
-            params = changed(
-                extractor=extractor,
-                swinir_light=None,
-                iterations=4 if quick else ITERATIONS,
-                checkpoint_every=ITERATIONS,
-            )
+            params = published(extractor, 4 if quick else ITERATIONS)
             start = time.perf_counter()
             model = fit(seen, judged[:1], params)
             minutes = (time.perf_counter() - start) / 60
@@ -179,13 +213,95 @@ def table(root: Path, names: list[str], *, quick: bool) -> None:
                 print(f"| {what} | {psnr} | {ssim} |", flush=True)
 
 
+def kernels(root: Path, records: Path, kinds: list[str], seeds: list[int], iterations: int) -> None:
+    """PSNR with this project's kernels and with plain operators, seed by seed.
+
+    Args:
+        records: folder with a file per training, written when it has ended.
+        kinds: of `KERNELS`.
+    """
+    name, extractor = TRIED
+    seen, judged = halves(name, root)
+    records.mkdir(parents=True, exist_ok=True)
+    psnr: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    for kind in kinds:
+        own, threads = KERNELS[kind]
+        torch.set_num_threads(threads)
+        for seed in seeds:
+            record = records / f"{kind}_{seed}_{iterations}.json"
+            if not record.exists():
+                with nullcontext() if own else as_published():
+                    model = fit(seen, judged[:1], published(extractor, iterations), seed)
+                found = quality.summary(quality.compare(model, judged))
+                partial = record.with_suffix(".partial")
+                partial.write_text(json.dumps({scale: row["psnr"] for scale, row in found.items()}))
+                partial.replace(record)
+            psnr[kind].append(list(json.loads(record.read_text()).values()))
+    print("| gradients of a batch | relative distance |\n|---|---|")
+    agreement(seen, published(extractor, iterations), seeds[0])
+    print(f"\n| scale | kernels | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | s.d. |")
+    print(f"|---|---|{'---|' * len(seeds)}---|---|")
+    figures = {kind: np.array(rows).T for kind, rows in psnr.items()}  # (scales, seeds)
+    for place, scale in enumerate(SCALES):
+        for kind, values in figures.items():
+            print(f"| ×{scale} | {kind} | {cells(values[place])} |")
+        for kind in kinds[1:]:
+            moved = figures[kind][place] - figures[kinds[0]][place]
+            print(f"| ×{scale} | {kind} minus {kinds[0]} | {cells(moved, '+')} |")
+
+
+def agreement(seen: list[Pair], params: Restoration, seed: int) -> None:
+    """How far gradients of a batch lie apart: relative to their norm, over all weights at once."""
+    sampler = PatchSampler(seen, (params.patch_height, params.patch_width), SCALES)
+    drawn = torch.Generator().manual_seed(seed)
+    first, second = (sampler.batch(params.batch_size, drawn) for _ in range(2))
+    model = build_pyramid(Architecture.of(params), seed).train()
+    for head in model.heads:  # they begin at zero, where the trunk has no gradient
+        nn.init.normal_(head.rgb.weight, std=0.02, generator=drawn)
+
+    def gradient(model: Reconstructor, batch: Batch, dtype: torch.dtype) -> Tensor:
+        low, targets = batch
+        losses = [
+            F.l1_loss(image, target.to(dtype))
+            for image, target in zip(model(low.to(dtype)), targets, strict=True)
+        ]
+        found = torch.autograd.grad(torch.stack(losses).mean(), list(model.parameters()))
+        return torch.cat([each.flatten().double() for each in found])
+
+    on = gradient(model, first, torch.float32)
+    with as_published():
+        off = gradient(model, first, torch.float32)
+        exact = gradient(deepcopy(model).double(), first, torch.float64)
+        other = gradient(model, second, torch.float32)
+    for name, one, two in (
+        ("on, off", on, off),
+        ("on, float64", on, exact),
+        ("off, float64", off, exact),
+        ("off, off on another batch", off, other),
+    ):
+        print(f"| {name} | {float((one - two).norm() / two.norm()):.1e} |")
+
+
+def cells(values: NDArray[np.float64], sign: str = "") -> str:
+    """Values, their mean and their standard deviation, in dB."""
+    deviation = f"{values.std(ddof=1):.2f}" if len(values) > 1 else "-"
+    shown = " | ".join(f"{value:{sign}.2f}" for value in [*values, values.mean()])
+    return f"{shown} | {deviation}"
+
+
 def main() -> None:
     """Print the table that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["sizes", "choices", "quality"])
+    parser.add_argument("table", choices=["sizes", "choices", "quality", "kernels"])
     parser.add_argument("--quick", action="store_true", help="few iterations: figures mean nothing")
     parser.add_argument("--data-root", type=Path, help="folder of CAVIAR4REID/ and prid_2011/")
     parser.add_argument("--only", choices=["CAVIAR4REID", "PRID2011"], help="one set of `quality`")
+    parser.add_argument("--records", type=Path, help="folder that keeps the trainings of `kernels`")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of `kernels`")
+    parser.add_argument(
+        "--kernels", choices=KERNELS, nargs="+", default=list(KERNELS), help="of `kernels`"
+    )
+    parser.add_argument("--iterations", type=int, default=ITERATIONS, help="of `kernels`")
     arguments = parser.parse_args()
     start_torch("cpu", PARAMS.threads)
     print(f"# {platform.machine()}, {os.cpu_count()} cores, seed {PARAMS.seed}", file=sys.stderr)
@@ -194,11 +310,22 @@ def main() -> None:
     elif arguments.table == "choices":
         choices(quick=arguments.quick)
     elif arguments.data_root is None:
-        parser.error("quality needs --data-root")
+        parser.error(f"{arguments.table} needs --data-root")
+    elif arguments.table == "kernels":
+        if arguments.records is None:
+            parser.error("kernels needs --records")
+        kernels(
+            arguments.data_root,
+            arguments.records,
+            arguments.kernels,
+            arguments.seeds,
+            4 if arguments.quick else arguments.iterations,
+        )
     else:
         names = [arguments.only] if arguments.only else ["CAVIAR4REID", "PRID2011"]
         table(arguments.data_root, names, quick=arguments.quick)
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

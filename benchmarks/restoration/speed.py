@@ -49,6 +49,7 @@ from torch.nn import functional as F  # noqa: E402
 from torch.optim.swa_utils import AveragedModel  # noqa: E402
 from torch.utils.data import DataLoader, Dataset, RandomSampler  # noqa: E402
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.crops import Pixels  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batches  # noqa: E402
 from pyramid_reid.restoration.kernels.single_threads import single_threads  # noqa: E402
@@ -317,4 +318,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.end_when_lost()
     main()

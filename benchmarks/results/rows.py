@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import BRANCHES, load  # noqa: E402
 from pyramid_reid.core.runtime import pin_environment  # noqa: E402
@@ -68,7 +69,7 @@ def run(data: str, root: Path, splits: list[int], folder: Path, size: plan.Size)
                 "hardware": hardware(),
                 "params": params,
                 "revision": subprocess.check_output(
-                    ["git", "rev-parse", "HEAD"], cwd=ROOT, text=True
+                    ["git", "rev-parse", "HEAD"], cwd=ROOT, encoding="utf-8"
                 ).strip(),
                 "torch": version("torch"),
             }
@@ -85,7 +86,7 @@ def shown(words: list[str]) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     lines = []
     with subprocess.Popen(
-        words, cwd=ROOT, env=os.environ | {"PATH": path}, stdout=subprocess.PIPE, text=True
+        words, cwd=ROOT, env=os.environ | {"PATH": path}, stdout=subprocess.PIPE, encoding="utf-8"
     ) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
@@ -167,4 +168,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.survive()
     main()

@@ -1,8 +1,5 @@
 """`python -m pyramid_reid`: the command line."""
 
-import sys
-
 from pyramid_reid.cli import main
 
-if __name__ == "__main__":
-    sys.exit(main())
+raise SystemExit(main())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
+from pyramid_reid.core import printing
 from pyramid_reid.core.errors import UserError
 
 
 def main() -> int:
     """Run the command that is given; the number to end with (2: it could not be done)."""
+    printing.end_when_lost()
     given = _parser().parse_args()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a traceback
     try:
         code: int = given.run(given)
     except UserError as error:

@@ -17,21 +17,69 @@ from types import TracebackType
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
+NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
+STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
+ENVIRONMENT = (
+    "run `make env`, then `source .venv/bin/activate`, in the project's folder, and start again"
+)
+
+if sys.version_info < (3, 11):  # noqa: UP036 - a Python that the environment is not for
+    sys.exit(f"{NAME}: {sys.executable} is older than Python 3.11: {ENVIRONMENT}")
+
 # This checkout's library, not an installed one: `dvc exp run --temp` runs in a copy.
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid.core.errors import UserError, shortage  # noqa: E402 - of Python's own modules
+
+
+def uncaught(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Say in one line that the user stopped the stage while it was loaded, or runs a wrong Python.
+
+    One without the project's packages, or with others of their names.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{NAME}: {STOPPED}", file=sys.stderr)
+    elif missing := shortage(error):
+        print(f"{NAME}: {missing}", file=sys.stderr)
+    elif (
+        isinstance(error, ImportError)
+        and error.name is not None
+        and error.name.partition(".")[0] not in OWN
+    ):
+        print(
+            f"{NAME}: {sys.executable} is not the project's Python ({error}): {ENVIRONMENT}",
+            file=sys.stderr,
+        )
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+OWN = {"pyramid_reid", "_stage", *(path.stem for path in (ROOT / "stages").glob("*.py"))}
+"""Names of the project's own modules: one that is missing is no matter of the environment."""
+sys.excepthook = uncaught
+
+from pyramid_reid.core import printing  # noqa: E402
+
+printing.survive()  # before anything is opened
+
 from _stage import intact  # noqa: E402
 from pyramid_reid.core import provenance  # noqa: E402
-from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import Params, load  # noqa: E402
 from pyramid_reid.core.runtime import is_main, pin_environment, rank, world_size  # noqa: E402
 
 pin_environment(threads=1)  # where results depend on the number, `_stage.threads` sets it
 
 PARAMS, LOCKS, RECORDS = Path("params.yaml"), Path("data/locks"), Path("data/records")
-NAME = Path(sys.argv[0]).stem + "".join(f" {argument}" for argument in sys.argv[1:])
 RECORDED = [Path("data/raw/images.csv"), Path("data/crops/splits.csv")]
 """Files whose hashes stand in each record: images with theirs, and splits with theirs."""
+LIGHTER = {
+    "train_reconstructor": "restoration.batch_size",
+    "generate_pyramid": "generation.batch_pixels",
+    "train_reid": "reid.batch_size or reid.memory",
+}
+"""Params that decide how much memory a stage takes."""
 GRACE_S = 3.0
 """Seconds that a process of several leaves to the one that knows why the run ends."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -42,9 +90,10 @@ def run(main: Callable[[Params], str]) -> None:
 
     Mistakes of the user, and what the machine refuses, end with one line instead of a traceback.
     """
-    start, checkout = time.perf_counter(), provenance.revision(ROOT)
+    start, several = time.perf_counter(), False
     try:
         several = world_size() > 1
+        checkout = provenance.revision(ROOT)
         params = load(PARAMS)
         with alone():
             if "DVC_STAGE" in os.environ and is_main():
@@ -52,15 +101,11 @@ def run(main: Callable[[Params], str]) -> None:
             said = main(params)
         if is_main():
             keep_record(checkout)
-    except UserError as error:
-        fail(f"{NAME}: {error}", 1)
-    except OSError as error:
-        fail(f"{NAME}: {refusal(error)}", 1)
-    except MemoryError:
-        fail(f"{NAME}: the memory is not enough; end other programs, or lower the batch size", 1)
     except KeyboardInterrupt:
         fail(f"{NAME}: {STOPPED}", 130)
-    except Exception:
+    except Exception as error:
+        if sentence := explained(error):
+            fail(f"{NAME}: {sentence}", 1)
         if several:
             time.sleep(GRACE_S)  # most likely another one failed, and the launcher ends this one
         raise
@@ -97,6 +142,16 @@ def alone() -> Iterator[None]:
         yield
 
 
+def explained(error: BaseException) -> str | None:
+    """What to tell the user of a mistake, or of what the machine refuses; None of other errors."""
+    if isinstance(error, UserError):
+        return str(error)
+    if missing := shortage(error):
+        less = LIGHTER.get(Path(sys.argv[0]).stem)
+        return f"{missing}, or lower {less}" if less and "memory" in missing else missing
+    return refusal(error) if isinstance(error, OSError) else None
+
+
 def refusal(error: OSError) -> str:
     """What the operating system refused, and what to do."""
     said = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
@@ -104,23 +159,7 @@ def refusal(error: OSError) -> str:
         return f"{said}: make room, then run `dvc repro` again; nothing that was finished is lost"
     if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
         return f"{said}: make it writable for you, then run `dvc repro` again"
-    return f"{said}: mend this, then run `dvc repro` again"
-
-
-STOPPED = "stopped; `dvc repro` goes on from the last checkpoint"
-
-
-def interrupted(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
-    """Say in one line that the user stopped the stage while it was still being loaded."""
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"{NAME}: {STOPPED}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = interrupted
+    return f"{said}: fix this, then run `dvc repro` again"
 
 
 def keep_record(checkout: dict[str, object]) -> None:

@@ -129,6 +129,10 @@ def test_surprises_of_yaml_are_named_by_key_or_line(tmp_path, old, new, said):
         ({"name": "viper", "url": "ftp://a/b.zip"}, "data.url"),
         ({"name": "viper", "sha256": "abc"}, "data.sha256"),
         ({"name": "cuhk03", "variant": "new"}, "is none of detected_classic, labeled_classic"),
+        ({"name": "manifest", "camera_pattern": "c(.)"}, "data.camera_pattern must be null"),
+        ({"name": "folders", "camera_pattern": "c(."}, "is no regular expression"),
+        ({"name": "folders", "camera_pattern": "c."}, "has 0 groups: put brackets"),
+        ({"name": "folders", "camera_pattern": "(c)(.)"}, "has 2 groups: put brackets"),
     ],
 )
 def test_a_source_or_variant_that_the_set_cannot_have_is_named(tmp_path, raw_params, data, said):
@@ -145,6 +149,8 @@ def test_a_source_or_variant_that_the_set_cannot_have_is_named(tmp_path, raw_par
         {"name": "viper", "root": "/a"},
         {"name": "manifest", "url": "https://a/b.zip?c=d", "sha256": "0A" * 32},
         {"name": "cuhk03", "root": "/a", "variant": "labeled_new"},
+        {"name": "folders", "root": "/a", "camera_pattern": r"_c(\d+)"},
+        {"name": "folders", "root": "/a", "camera_pattern": r"(a|b)_c(?P<camera>\d+)"},
     ],
 )
 def test_a_real_set_has_a_folder_or_an_address(tmp_path, raw_params, data):
@@ -157,6 +163,19 @@ def test_what_does_not_learn_has_no_weights_to_start_from(tmp_path, raw_params, 
     raw_params["restoration"] |= {"extractor": extractor, "pretrained": "model.safetensors"}
     with pytest.raises(UserError, match=r"restoration\.pretrained must be none"):
         load(write(tmp_path, raw_params))
+
+
+def test_what_is_not_trained_is_named(tmp_path, raw_params):
+    raw_params["reid"] |= {"epochs": 0, "pretrained": "none"}
+    with pytest.raises(UserError, match=r"reid\.epochs: 0 trains nothing: name the networks"):
+        load(write(tmp_path, raw_params))
+    raw_params["reid"] |= {"pretrained": "data/models/reid", "pretrained_sha256": "0" * 64}
+    assert load(write(tmp_path, raw_params)).reid.epochs == 0  # whatever warmup_epochs is
+    raw_params["restoration"] |= {"iterations": 0, "pretrained": "none"}
+    with pytest.raises(UserError, match=r"restoration\.iterations: 0 trains nothing: name the"):
+        load(write(tmp_path, raw_params))
+    raw_params["restoration"]["extractor"] = "bicubic"
+    assert load(write(tmp_path, raw_params)).restoration.iterations == 0
 
 
 def test_weights_that_are_all_zero_fuse_nothing(tmp_path, raw_params):
@@ -188,4 +207,6 @@ def test_the_commands_of_the_readme_give_valid_params(tmp_path, raw_params, comm
         section = raw_params[sections[0]] if sections else raw_params
         assert name in section
         section[name] = yaml.safe_load(value)
+        if name == "pretrained":  # the command asks for it
+            section["pretrained_sha256"] = "0" * 64
     load(write(tmp_path, raw_params))

@@ -9,6 +9,7 @@ import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -153,6 +154,26 @@ def test_a_file_that_changes_between_two_parts_is_never_mixed(server, tmp_path):
         fetch.fetch(server.url, None, tmp_path, PAGE)
     server.content = archive_of({"other": noise(90_000)})
     server.breaks, server.etag = [], '"two"'
+    archive = fetch.fetch(server.url, sha256(server.content), tmp_path, PAGE)
+    assert archive.read_bytes() == server.content
+
+
+def test_a_kill_between_two_versions_never_mixes_them(server, tmp_path, monkeypatch):
+    server.breaks = [70_000, *[0] * 10]
+    with pytest.raises(UserError, match="broke off"):
+        fetch.fetch(server.url, None, tmp_path, PAGE)
+    server.content = archive_of({"other": noise(90_000)})
+    server.breaks, server.etag = [], '"two"'
+    write = Path.write_text
+
+    def killed(path, text):
+        write(path, text)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)  # the new version is noted, and no more
+        with pytest.raises(KeyboardInterrupt):
+            fetch.fetch(server.url, None, tmp_path, PAGE)
     archive = fetch.fetch(server.url, sha256(server.content), tmp_path, PAGE)
     assert archive.read_bytes() == server.content
 
@@ -407,7 +428,9 @@ def test_the_stage_fetches_checks_unpacks_and_lists(server, tmp_path, raw_params
     def stage():
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw_params))
         command = [sys.executable, ROOT / "stages" / "download.py"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
+        )
         assert "Traceback" not in done.stderr
         return done
 

@@ -49,12 +49,11 @@ def test_the_hostile_pickles_would_run(tmp_path):
     assert (tmp_path / "canary").is_dir()
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 def test_no_pickle_runs(tmp_path):
     for number in range(40):
         path = tmp_path / "w.pth"
         path.write_bytes(hostile(tmp_path / "canary", random.Random(number)))
-        with pytest.raises(UserError, match=r"w\.pth is no checkpoint"):
+        with pytest.raises(UserError, match=r"w\.pth (is no checkpoint|holds more than tensors)"):
             weights_file.read(path)
     assert not (tmp_path / "canary").exists()
 

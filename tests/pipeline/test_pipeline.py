@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT, run_stage
+from PIL import Image
 from safetensors.numpy import load_file
 
 from pyramid_reid.compare import runs
+from pyramid_reid.core import provenance
+from pyramid_reid.core.crops import CropStore
 
 TINY = {
     "data": {"identities": 6, "images_per_camera": 2, "splits": 2},
@@ -60,7 +63,7 @@ def call(project, *command, ok=True, **environment):
     env |= {"PATH": path, "HOME": str(project.parent), "DVC_NO_ANALYTICS": "1"}
     env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **environment}
     done = subprocess.run(
-        command, cwd=project, env=env, capture_output=True, text=True, check=False
+        command, cwd=project, env=env, capture_output=True, encoding="utf-8", check=False
     )
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == ok, output
@@ -70,9 +73,17 @@ def call(project, *command, ok=True, **environment):
 def set_up(folder):
     """A copy of the project with tiny params, committed to Git."""
     folder.mkdir(parents=True)
-    for name in ("dvc.yaml", "params.yaml", "Makefile", "None", ".dvcignore", ".gitignore"):
+    for name in (
+        "dvc.yaml",
+        "params.yaml",
+        "Makefile",
+        "None",
+        "imagenet",
+        ".dvcignore",
+        ".gitignore",
+    ):
         shutil.copy(ROOT / name, folder)
-    for name in ("src", "stages"):
+    for name in ("src", "stages", ".ci"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".dvc").mkdir()
     for name in ("config", ".gitignore", "page.html"):
@@ -216,7 +227,7 @@ def records_of(project):
 
 
 def test_an_experiment_in_a_folder_of_its_own_leaves_its_record_in_the_project(copy):
-    call(copy, "make", "identity")
+    call(copy, "sh", ".ci/repository.sh")
     before = (records_of(copy) / "fuse.json").read_text()
     run = ("dvc", "exp", "run", "--temp", "-n", "heavier", "-S", "fusion.w_ori=0.4")
     assert ran(call(copy, *run)) == ["fuse"]
@@ -260,8 +271,8 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     rows = call(copy, "dvc", "metrics", "diff", "--all", "--json")
     assert json.loads(rows)["metrics/fusion.json"]["ori.rank1"]["diff"] == 0
     # a second one, on the results of the first: DVC stashes them, which needs a name
-    assert "committed as pyramid-reid" in call(copy, "make", "identity")
-    assert call(copy, "make", "identity") == ""
+    assert "committed as pyramid-reid" in call(copy, "sh", ".ci/repository.sh")
+    assert call(copy, "sh", ".ci/repository.sh") == ""
     assert ran(call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.5")) == ["fuse"]
     page = call(copy, "dvc", "plots", "show").strip().splitlines()[-1]
     assert page.endswith("index.html")
@@ -269,6 +280,16 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     assert "vegaEmbed('#Cumulative_matching" in html
     assert "static/workspace_plots_evaluation_ranked_lists.png" in html
     assert "cdn.jsdelivr.net/npm/vega@" not in html  # it opens without a network
+
+
+def test_a_stage_that_says_more_than_ascii_ends_well_in_an_ascii_locale(copy):
+    before = content(copy, "data/pyramid", "plots")
+    remove(copy, "data/pyramid")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    ascii_only["PYTHONCOERCECLOCALE"] = "0"
+    output = call(copy, sys.executable, "stages/generate_pyramid.py", **ascii_only)
+    assert "crops at \\xd72, \\xd73, \\xd74 in data/pyramid" in output
+    assert content(copy, "data/pyramid", "plots") == before
 
 
 def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
@@ -439,3 +460,97 @@ def test_mistakes_end_with_one_line_and_keep_finished_splits(copy):
     after = states()
     assert after["split_0"] != before["split_0"]  # finished with the new params, and kept
     assert after["split_1"] == before["split_1"]  # not begun
+
+
+def as_manifest(store, folder):
+    """Write the queries and the gallery of a crop store as a set of their own; no training."""
+    folder.mkdir()
+    lines = ["path,pid,camid,role"]
+    for row in [*store.rows("query"), *store.rows("gallery")]:
+        crop = store.index.iloc[row]
+        Image.fromarray(store[row]).save(folder / f"{row}.png")
+        lines.append(f"{row}.png,{crop.pid},{crop.camid},{crop.role}")
+    (folder / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_networks_of_another_run_judge_a_set_without_training_images(project, copy, tmp_path):
+    as_manifest(CropStore(project / "data/crops/split_1"), tmp_path / "set")
+    options = {
+        "data.name": "manifest",
+        "data.root": tmp_path / "set",
+        "data.splits": 1,
+        "data.first_split": 1,  # judged by the networks of that split
+        "evaluation.rule": "market1501",
+        "reid.epochs": 0,
+        "reid.pretrained": project / "data/models/reid",
+        "reid.height": 64,  # the networks bring their own input size
+        "restoration.iterations": 0,
+        "restoration.pretrained": project / "data/models/reconstructor",
+        "restoration.extractor": "han_light",  # and the reconstructor its extractor
+    }
+    for section in ("reid", "restoration"):
+        options[f"{section}.pretrained_sha256"] = provenance.sha256(
+            options[f"{section}.pretrained"]
+        )
+    settings = [part for name, value in options.items() for part in ("-S", f"{name}={value}")]
+    output = call(copy, "dvc", "exp", "run", *settings)
+    assert "; none to train on: for networks that are there already" in output
+    assert "not trained: osnet_x0_25, 32×16" in output
+    other = shutil.copytree(project, tmp_path / "other")
+    edit(other, rule="market1501")
+    for each in (copy, other):
+        for branch in BRANCHES:
+            assert (each / f"data/distances/{branch}/split_1/distmat.npy").exists()
+            if each is other:
+                shutil.rmtree(each / f"data/distances/{branch}/split_0")
+    for branch in BRANCHES:
+        file = f"data/distances/{branch}/split_1/distmat.npy"
+        assert (copy / file).read_bytes() == (project / file).read_bytes()
+    remove(other, "data/crops/split_0")
+    run_stage(other, "fuse")
+    ours, theirs = (
+        json.loads((each / "metrics/fusion.json").read_text()) for each in (copy, other)
+    )
+    assert ours == theirs
+    assert ran(call(copy, "dvc", "repro", "--dry")) == []
+    call(copy, "dvc", "plots", "show")  # with an empty curve of the loss
+    # what trains says what it lacks, before anything is trained
+    edit(copy, iterations=3)
+    output = call(copy, "dvc", "repro", ok=False)
+    assert "train_reconstructor: no image of split_1 has the role train: check the" in output
+    edit(copy, iterations=0, epochs=3)
+    output = call(copy, "dvc", "repro", ok=False)
+    assert "train_reid ori: no image of split_1 has the role train: check the roles" in output
+
+
+def test_another_file_at_the_same_pretrained_path_is_not_taken_for_the_first(
+    project, copy, tmp_path
+):
+    stages = {
+        "restoration": ("train_reconstructor", "data/models/reconstructor"),
+        "reid": ("train_reid@ori", "data/models/reid/ori"),
+    }
+    for section, (stage, models) in stages.items():
+        params = yaml.safe_load((project / "params.yaml").read_text())
+        path = tmp_path / f"{section}.safetensors"
+        params[section]["pretrained"] = str(path)
+        (copy / "params.yaml").write_text(yaml.safe_dump(params))
+        command = ("dvc", "repro", "-s", stage)
+        said = f"{section}.pretrained: {path} is neither a file nor a folder"
+        assert said in call(copy, *command, ok=False)
+        shutil.copy(project / models / "split_0/model.safetensors", path)
+        hint = f"-S {section}.pretrained_sha256={sha256(path)}"
+        assert hint in call(copy, *command, ok=False)
+        params[section]["pretrained_sha256"] = sha256(path)
+        (copy / "params.yaml").write_text(yaml.safe_dump(params))
+        call(copy, *command)
+        shutil.copy(project / models / "split_1/model.safetensors", path)
+        said = f"has SHA-256 {sha256(path)}, not that of {section}.pretrained_sha256"
+        assert said in call(copy, *command, "--force", ok=False)
+        params[section]["pretrained_sha256"] = sha256(path)
+        (copy / "params.yaml").write_text(yaml.safe_dump(params))
+        assert ran(call(copy, *command, "--dry")) == [stage]
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -23,16 +23,13 @@ EXPECTED = {
         {"generate_pyramid", "train_reid", "distances"} | JUDGED,
     ),
     "simulate.ratios": ({"simulate"}, AFTER_CROPS | JUDGED),
-    "simulate.degradation": (
-        {"simulate", "train_reconstructor"},
-        AFTER_CROPS - {"train_reconstructor"} | JUDGED,
-    ),
+    "simulate.degradation": ({"simulate"}, AFTER_CROPS | JUDGED),
     "data.identities": ({"download"}, EVERYTHING - {"download"}),
     "seed": (EVERYTHING - {"generate_pyramid", "distances"}, {"generate_pyramid", "distances"}),
     "threads": (AFTER_CROPS, JUDGED),
     "# in params.yaml": (set(), set()),
     "# in src/pyramid_reid/compare/differences.py": (set(), set()),
-    "# in src/pyramid_reid/evaluation/report.py": (JUDGED, set()),
+    "# in src/pyramid_reid/evaluation/rankings.py": (JUDGED, set()),
     "# in src/pyramid_reid/core/params.py": (EVERYTHING, set()),
 }
 

@@ -1,7 +1,9 @@
+import ast
 import hashlib
 import os
 import pickle
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,9 @@ from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet, preprocessing
 from pyramid_reid.reid.training import batches, loop
-from pyramid_reid.training.checkpoints import Checkpoints, digest
+from pyramid_reid.training import checkpoints as checkpoints_module
+from pyramid_reid.training.checkpoints import COMPUTING, Checkpoints, digest
+from pyramid_reid.training.weights_file import Checkpoint
 
 CPU = torch.device("cpu")
 
@@ -182,7 +186,7 @@ def test_the_classifier_learns_alone_on_pretrained_weights(params, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(osnet, "build", remember)
         checkpoints = Checkpoints(tmp_path, "key")
-        loop.train(*coloured(), reid, 0, CPU, checkpoints, start, look)
+        loop.train(*coloured(), reid, 0, CPU, checkpoints, Checkpoint(start, ""), look)
     assert not any(moved[0])  # batch statistics, too, are those of the pretrained network
     assert sum(moved[1]) > 0.9 * len(body)
 
@@ -239,7 +243,7 @@ def test_crops_that_do_not_fit_are_mapped_and_train_alike(store, tmp_path, limit
         rows = torch.tensor([[2, 0], [1, 2], [0, 1], [1, 0]])
         read = torch.stack(list(batches.read_ahead(pixels, rows, CPU)))
         np.testing.assert_array_equal(read.numpy(), pixels[rows.numpy()])
-    assert not file.exists()
+        assert not file.exists()  # a kill leaves nothing
 
 
 def test_a_loss_that_is_no_number_stops_with_the_remedy(params, tmp_path):
@@ -329,6 +333,53 @@ def test_the_key_of_a_checkpoint_follows_the_number_of_processes(monkeypatch):
     one = digest({})
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert digest({}) != one
+
+
+@pytest.mark.parametrize("package", COMPUTING)
+def test_the_key_of_a_checkpoint_follows_the_packages_that_make_the_bytes(monkeypatch, package):
+    first, installed = digest({}), checkpoints_module.version
+
+    def newer(name):
+        return "99.0" if name == package else installed(name)
+
+    monkeypatch.setattr(checkpoints_module, "version", newer)
+    checkpoints_module._code.cache_clear()
+    assert digest({}) != first
+    monkeypatch.undo()
+    checkpoints_module._code.cache_clear()
+    assert digest({}) == first
+
+
+def test_packages_that_training_and_restoration_import_are_in_the_key_or_make_no_bytes():
+    no_bytes = {
+        *("dvclive", "tqdm", "matplotlib"),  # show
+        *("gdown", "pooch", "requests"),  # fetch what is hashed
+        *("pydantic", "ruamel", "yaml"),  # params, which are hashed
+        *("pandas", "safetensors"),  # tables and files
+        *("accelerate",),  # how many processes there are is hashed
+    }
+    modules = {"PIL": "pillow", "skimage": "scikit-image"}
+    source, imported = ROOT / "src/pyramid_reid", set()
+    kept = {"datasets", "results"}  # no training runs them
+    for path in source.rglob("*.py"):
+        if kept & set(path.parts):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.partition(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"pyramid_reid"}
+    assert {"torch", "skimage", "numba"} <= foreign
+    assert {modules.get(name, name) for name in foreign} - no_bytes <= set(COMPUTING)
+
+
+def test_a_stray_file_beside_checkpoints_hinders_nothing(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "t", "key")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/.nfs000000000001").touch()  # what NFS keeps of a file that is still open
+    checkpoints.save({"epoch": 1})
+    assert checkpoints.load() == {"epoch": 1}
 
 
 def test_saving_is_atomic_and_forgets_other_keys(tmp_path, monkeypatch):

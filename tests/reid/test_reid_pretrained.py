@@ -20,6 +20,10 @@ def network():
     return osnet.build("osnet_x0_25", 7, 1)
 
 
+def checkpoint(weights):
+    return weights_file.Checkpoint(dict(weights), "")
+
+
 def same_body(model, other):
     ours, theirs = model.state_dict(), other.state_dict()
     return all(torch.equal(ours[n], theirs[n]) for n in ours if not n.startswith("classifier"))
@@ -62,14 +66,14 @@ def test_a_network_of_another_width_is_refused(network):
     with pytest.raises(
         UserError, match=r"weights of reid\.model are found .*too few; missing conv1"
     ):
-        pretrained.apply(osnet.build("osnet_x0_5", 4, 2), network.state_dict())
+        pretrained.apply(osnet.build("osnet_x0_5", 4, 2), checkpoint(network.state_dict()))
 
 
 def test_what_fits_in_part_is_reported(network, capsys):
     weights = network.state_dict()
     del weights["fc.0.weight"]
     weights["head.weight"] = torch.zeros(3)
-    pretrained.apply(osnet.build("osnet_x0_25", 4, 2), weights)
+    pretrained.apply(osnet.build("osnet_x0_25", 4, 2), checkpoint(weights))
     said = capsys.readouterr().out
     assert "left as they were: fc.0.weight" in said
     assert "not used: classifier.bias, classifier.weight, head.weight" in said
@@ -84,10 +88,12 @@ class Trap:
 @pytest.mark.parametrize("name", ["m.pth", "m.safetensors"])
 def test_what_is_no_checkpoint_is_named_and_never_run(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name} is no checkpoint"):
+    held = name == "m.pth" and content != b"nothing"
+    what = r"holds more than tensors \(__builtin__\.print\)" if held else "is no checkpoint"
+    with pytest.raises(UserError, match=rf"{name} {what}"):
         weights_file.read(tmp_path / name)
     torch.save({"state_dict": Trap()}, tmp_path / "m.pth")
-    with pytest.raises(UserError, match=r"m\.pth is no checkpoint"):
+    with pytest.raises(UserError, match=r"m\.pth holds more than tensors \(__builtin__\.print\)"):
         weights_file.read(tmp_path / "m.pth")
     assert "ran" not in capsys.readouterr().out
 
@@ -96,13 +102,12 @@ def test_the_file_is_held_against_its_hash(tmp_path, capsys):
     path = tmp_path / "m.pth"
     path.write_bytes(b"weights")
     sha256 = hashlib.sha256(b"weights").hexdigest()
-    assert pretrained.find("none", "osnet_x1_0", None, tmp_path) is None
     assert pretrained.find(str(path), "osnet_x1_0", sha256.upper(), tmp_path) == path
     assert pretrained.find(str(path), "osnet_x1_0", None, tmp_path) == path
     assert f"set reid.pretrained_sha256: {sha256}" in capsys.readouterr().out
     with pytest.raises(UserError, match="not that of"):
         pretrained.find(str(path), "osnet_x1_0", "0" * 64, tmp_path)
-    with pytest.raises(UserError, match="other is no file"):
+    with pytest.raises(UserError, match="other is neither a file nor a folder"):
         pretrained.find(str(tmp_path / "other"), "osnet_x1_0", None, tmp_path)
 
 

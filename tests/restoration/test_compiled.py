@@ -40,12 +40,42 @@ def test_bytes_do_not_depend_on_the_width_of_vectors(tmp_path):
                 [sys.executable, "-c", EVERYTHING],
                 env=environment | {"OMP_NUM_THREADS": "1"},
                 stdout=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
             )
         )
     digests = {run.communicate()[0] for run in runs}
     assert len(digests) == 1
     assert len(digests.pop()) == 65
+
+
+ONE = """
+import torch
+from pyramid_reid.restoration.kernels.winograd import transformed
+
+print(transformed(torch.linspace(-1, 1, 36).view(2, 2, 3, 3)).square().sum().item())
+"""
+
+
+def test_what_is_kept_of_compiled_loops_may_be_damaged(tmp_path):
+    def run():
+        done = subprocess.run(
+            [sys.executable, "-c", ONE],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first, files = run(), [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".nbi", ".nbc"}
+    for suffix, content in ((".nbi", b""), (".nbc", b"\0" * 500)):
+        for path in files:
+            if path.suffix == suffix:
+                path.write_bytes(content)
+        assert run() == first
+        assert all(path.read_bytes() not in (b"", content) for path in files)  # kept once more
 
 
 @settings(deadline=None)  # compiles at the first call

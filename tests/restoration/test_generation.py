@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import labels
 from test_restoration import trained_looking
+from test_whole_files import room
 
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.restoration import generation, inference
@@ -180,6 +181,92 @@ def test_a_killed_generation_goes_on_to_the_same_bytes(many, tmp_path, monkeypat
     generate(many, tmp_path / "killed")
     assert len(calls) == len(planned(many)) + 1  # no batch twice but the one that was killed
     same(whole, tmp_path / "killed")
+
+
+def stop_at(monkeypatch, folder, store, call):
+    """Generate, and kill before a batch is restored; all before it are noted."""
+
+    def kill(number):
+        if number == call:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        at_each_call(patch, kill)
+        patch.setattr(generation, "NOTE_EVERY_S", 0)
+        with pytest.raises(KeyboardInterrupt):
+            generate(store, folder)
+
+
+def test_a_note_that_was_cut_short_is_no_part_of_the_next_one(many, tmp_path, monkeypatch):
+    whole, folder = generate(many, tmp_path / "whole"), tmp_path / "killed"
+    stop_at(monkeypatch, folder, many, 3)
+    (note,) = folder.glob(generation.NOTES)
+    note.write_bytes(note.read_bytes() + b"9")  # of a batch above 9: `9` and `2 …` are no batch 92
+    stop_at(monkeypatch, folder, many, 2)
+    assert len(planned(many)) < 90
+    noted = [int(line.split()[0]) for line in note.read_text().splitlines()]
+    assert noted == [0, 1, 2]
+    same(whole, generate(many, folder))
+
+
+def test_a_note_is_cut_short_by_a_full_disk_and_made_anew(many, tmp_path, monkeypatch):
+    whole, folder = generate(many, tmp_path / "whole"), tmp_path / "full"
+    stop_at(monkeypatch, folder, many, 3)
+    (note,) = folder.glob(generation.NOTES)
+    size = max(path.stat().st_size for path in folder.rglob("*.npy"))
+    before = b"1 no note\n" * (size // 10)  # the pixels just fit, the next note does not
+    note.write_bytes(note.read_bytes() + before)
+    monkeypatch.setattr(generation, "NOTE_EVERY_S", 0)
+    with room(note.stat().st_size + 20), pytest.raises(OSError, match="too large"):
+        generate(many, folder)
+    assert not note.read_bytes().endswith(b"\n")
+    calls = []
+    at_each_call(monkeypatch, calls.append)
+    same(whole, generate(many, folder))
+    assert len(calls) == len(planned(many)) - 2
+    assert note.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        b"99999 " + b"0" * 64 + b"\n",  # no such batch
+        b"9" * 5000 + b" " + b"0" * 64 + b"\n",  # more digits than Python reads
+        "\u0663 ".encode() + b"0" * 64 + b"\n",  # a digit, but none of ours
+        b"\xff\xfe\0\0\n\n",  # no UTF-8: what a lost write may leave
+    ],
+)
+def test_notes_of_no_batch_count_for_nothing(many, tmp_path, notes, capsys):
+    whole, folder = generate(many, tmp_path / "whole"), tmp_path / "noted"
+    folder.mkdir()
+    (folder / "finished-0.txt").write_bytes(notes)
+    same(whole, generate(many, folder))
+    assert "damaged" not in capsys.readouterr().err
+
+
+def test_notes_of_two_processes_are_not_run_together(many, tmp_path, monkeypatch):
+    whole, folder = generate(many, tmp_path / "whole"), tmp_path / "two"
+    stop_at(monkeypatch, folder, many, 4)
+    lines = (folder / "finished-0.txt").read_bytes().splitlines(keepends=True)
+    (folder / "finished-0.txt").write_bytes(lines[0] + b"1")
+    (folder / "finished-1.txt").write_bytes(b"".join(lines[1:]))
+    calls = []
+    at_each_call(monkeypatch, calls.append)
+    same(whole, generate(many, folder))
+    assert len(calls) == len(planned(many)) - 3
+
+
+def test_a_damaged_header_of_an_unfinished_store_is_made_again(many, tmp_path, monkeypatch):
+    whole, folder = generate(many, tmp_path / "whole"), tmp_path / "killed"
+    stop_at(monkeypatch, folder, many, 3)
+    path = folder / "h1/pixels.npy"
+    content = bytearray(path.read_bytes())
+    content[20] ^= 1
+    path.write_bytes(content)
+    calls = []
+    at_each_call(monkeypatch, calls.append)
+    same(whole, generate(many, folder))
+    assert len(calls) == len(planned(many)) - 2  # what was finished is not lost
 
 
 @pytest.mark.parametrize("damage", ["flip", "shorten", "remove"])

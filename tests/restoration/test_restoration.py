@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import HanSize, Params, SwinSize
 from pyramid_reid.restoration.inference import plan, restore
 from pyramid_reid.restoration.kernels.single_threads import single_threads
 from pyramid_reid.restoration.network import bicubic, reconstructor
 from pyramid_reid.restoration.network.extractors import PUBLISHED, build
+from pyramid_reid.restoration.network.images import to_pixels, to_tensor
 from pyramid_reid.restoration.training import loop, patches, quality
 from pyramid_reid.training.checkpoints import Checkpoints
 
@@ -95,7 +97,7 @@ def test_a_crop_s_result_does_not_depend_on_its_batch(name):
     model, images = trained_looking(name), crops()
     for crop, restored in zip(images, restore(model, images), strict=True):
         with torch.inference_mode():  # alone and unpadded by anyone else
-            alone = [patches.to_pixels(image)[0] for image in model(patches.to_tensor(crop[None]))]
+            alone = [to_pixels(image)[0] for image in model(to_tensor(crop[None]))]
         for ours, theirs in zip(restored, alone, strict=True):
             assert ours.shape == theirs.shape
             # one grey level: rounding of the same number to either side
@@ -498,6 +500,21 @@ def test_a_killed_training_goes_on_to_the_same_bytes(params, tmp_path, monkeypat
     assert whole.watched.equals(resumed.watched)
 
 
+@pytest.mark.parametrize("extractor", ["swinir_light", "han_light"])
+def test_a_finished_training_is_kept_without_what_only_going_on_needs(params, tmp_path, extractor):
+    params, first, again = changed(params, extractor=extractor), Live(), Live()
+    whole = run(params, tmp_path, live=first)
+    state = Checkpoints(tmp_path, "key").load()
+    assert set(state) == {"iteration", "mean", "curve", "watched"}
+    size = sum(4 * each.numel() for each in whole.model.state_dict().values())
+    assert Checkpoints(tmp_path, "key").path.stat().st_size < 1.2 * size + 2e5
+    same = run(params, tmp_path, live=again)
+    assert again.logged == first.logged
+    assert same.loss.equals(whole.loss)
+    assert same.watched.equals(whole.watched)
+    assert weights(whole.model, tmp_path / "a") == weights(same.model, tmp_path / "b")
+
+
 def test_a_checkpoint_of_another_key_is_never_resumed(params, tmp_path, monkeypatch):
     run(params, tmp_path / "c")
     calls = []
@@ -578,3 +595,18 @@ def test_inputs_may_be_degraded_as_a_camera_does(store):
         assert all(np.array_equal(*both) for both in zip(ours.targets, other.targets, strict=True))
     assert all(np.array_equal(a.low, b.low) for a, b in zip(robust[0], robust[1], strict=True))
     assert any((a.low != b.low).any() for a, b in zip(robust[0], robust[2], strict=True))
+
+
+def test_training_validation_and_test_inputs_are_degraded_by_draws_of_their_own(tmp_path):
+    """The same pixels in each role: one sequence for all would make the same inputs of them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
+    with CropWriter(tmp_path) as writer:
+        for number, role in enumerate(("train", "val_gallery", "gallery")):
+            for frame in range(3):
+                writer.add(Crop(number, 1, role, 1, f"{role}{frame}.png"), pixels)
+    lows = [
+        pair.low
+        for roles in (patches.TRAIN, patches.VALIDATION, patches.TEST)
+        for pair in patches.of_roles(CropStore(tmp_path), roles, (2, 3, 4), 7)
+    ]
+    assert len(lows) == len({low.tobytes() for low in lows}) == 9

@@ -39,7 +39,7 @@ def launch(folder, code, launcher=TORCHRUN, ok=True, **environment):
         cwd=folder,
         env=env | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
     )
@@ -49,8 +49,8 @@ def launch(folder, code, launcher=TORCHRUN, ok=True, **environment):
 
 SHARED = """
     import torch
-    from pyramid_reid import distributed
-    from pyramid_reid.runtime import is_main, rank
+    from pyramid_reid.training import distributed
+    from pyramid_reid.core.runtime import is_main, rank
 
     def main(params):
         device = distributed.join(torch.device("cpu"))
@@ -82,7 +82,7 @@ def test_processes_share_a_batch_and_sum_its_gradient(tmp_path):
 
 
 ALIKE = """
-    from pyramid_reid.errors import UserError
+    from pyramid_reid.core.errors import UserError
 
     def main(params):
         raise UserError("the same everywhere")
@@ -91,9 +91,9 @@ ALIKE = """
 """
 ONE_ALONE = """
     import torch
-    from pyramid_reid import distributed
-    from pyramid_reid.errors import UserError
-    from pyramid_reid.runtime import rank
+    from pyramid_reid.training import distributed
+    from pyramid_reid.core.errors import UserError
+    from pyramid_reid.core.runtime import rank
 
     def main(params):
         distributed.join(torch.device("cpu"))
@@ -168,10 +168,11 @@ TRAINING = """
     import json
     import torch
     import numpy as np
-    from pyramid_reid.checkpoints import Checkpoints
-    from pyramid_reid.distributed import join
-    from pyramid_reid.params import load
-    from pyramid_reid.reid import osnet, training
+    from pyramid_reid.training.checkpoints import Checkpoints
+    from pyramid_reid.training.distributed import join
+    from pyramid_reid.core.params import load
+    from pyramid_reid.reid.network import osnet
+    from pyramid_reid.reid.training import loop as training
 
     # in double precision, as AMSGrad soon makes much of the last bits of a small gradient
     augment, build = training.augment, osnet.build
@@ -211,6 +212,40 @@ TRAINING = """
 
     _stage.run(main)
 """
+
+
+SLOW_TO_OPEN = """
+    import time
+    import numpy as np
+    import torch
+    from pyramid_reid.core.crops import Crop, CropStore, CropWriter
+    from pyramid_reid.training.distributed import join, main_first
+    from pyramid_reid.reid.training import batches
+    from pyramid_reid.core.runtime import is_main, rank
+
+    def main(params):
+        join(torch.device("cpu"))
+        with main_first():
+            if is_main():
+                with CropWriter(Path("store")) as writer:
+                    writer.add(Crop(1, 1, "train", 1, "a"), np.full((4, 2, 3), 7, np.uint8))
+        load = np.load
+        if not is_main():
+            np.load = lambda *a, **k: (time.sleep(2), load(*a, **k))[1]
+        # nothing in between makes the processes meet: as where a finished training is read
+        with batches.training_images(CropStore(Path("store")), [0], 4, 2, 0.0, Path("p.npy")) as p:
+            print(f"<{rank()}: {p.sum()}>")
+        return "done"
+
+    _stage.run(main)
+"""
+
+
+def test_mapped_pixels_are_there_until_every_process_has_opened_them(tmp_path):
+    output = launch(tmp_path, SLOW_TO_OPEN)
+    assert "<0: 168>" in output
+    assert "<1: 168>" in output
+    assert not (tmp_path / "p.npy").exists()
 
 
 def test_two_processes_train_as_one_with_the_same_batch(tmp_path):

@@ -146,7 +146,12 @@ def _git(here: Path, *arguments: str) -> str | None:
     """What a Git command prints; None when it fails."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=False
+            ["git", *arguments],
+            cwd=here,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",  # Git's own messages are in the encoding of the locale
+            check=False,
         )
     except FileNotFoundError as error:
         raise UserError("git is not installed, so only folders can be compared") from error

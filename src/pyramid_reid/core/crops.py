@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.core.errors import DAMAGED, UserError, reason, shortage
 
 Pixels = NDArray[np.uint8]
 
@@ -61,6 +61,8 @@ class CropStore:
             self.index = _read_index(folder / "index.csv")
             pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="r")
         except DAMAGED as error:
+            if missing := shortage(error):
+                raise UserError(f"{folder} cannot be opened: {missing}") from error
             raise UserError(
                 f"{folder} is no crop store ({reason(error)}); run `dvc repro` to make it again"
             ) from error
@@ -169,4 +171,9 @@ def splits(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.glob("split_*") if path.is_dir())
     if not names:
         raise UserError(f"{folder} holds no split_* folder; run `dvc repro` to make it")
-    return sorted(names, key=lambda name: int(name.removeprefix("split_")))
+    return sorted(names, key=split_number)
+
+
+def split_number(name: str) -> int:
+    """Number of a split, by the name of its folder: the same alone as among others."""
+    return int(name.removeprefix("split_"))

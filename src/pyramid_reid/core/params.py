@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pyramid_reid.core.errors import UserError, reason
+from pyramid_reid.core.provenance import sha256
 
 BRANCHES = ("ori", "h1", "h2", "h3")
 """The resolutions that are recognised: the crop as it is, and the three restored images."""
@@ -24,6 +26,15 @@ VARIANTS = {
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Start = Annotated[
+    Annotated[str, Field(min_length=1)] | None,
+    BeforeValidator(lambda given: None if given == "none" else given),
+]
+"""Weights to start from, a name or a path; `none` in params.yaml is None."""
+Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+
+STARTS = ("imagenet",)
+"""Names that `reid.pretrained` may have; anything else is a path."""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -52,9 +63,11 @@ class Data(Section):
         "msmt17",
         "mta_reid",
         "manifest",
+        "folders",
     ]
     root: Annotated[str, Field(min_length=1)] | None
     variant: str | None
+    camera_pattern: Annotated[str, Field(min_length=1)] | None
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
     splits: PositiveInt | None
@@ -81,16 +94,40 @@ class Data(Section):
             raise ValueError(f"data.variant of {self.name}: {self.variant} {known}")
         return self
 
+    @model_validator(mode="after")
+    def _pattern_has_one_group(self) -> Self:
+        if self.camera_pattern is None:
+            return self
+        if self.name != "folders":
+            raise ValueError(
+                f"data.camera_pattern must be null for data.name: {self.name}, which says itself"
+                " which camera took an image; it is for data.name: folders"
+            )
+        try:
+            pattern = re.compile(self.camera_pattern)
+        except re.error as error:
+            raise ValueError(
+                f"data.camera_pattern {self.camera_pattern!r} is no regular expression: {error}"
+            ) from error
+        if "camera" not in pattern.groupindex and pattern.groups != 1:
+            raise ValueError(
+                f"data.camera_pattern {self.camera_pattern!r} has {pattern.groups} groups: put"
+                r" brackets around the camera alone, as in _c(\d+), or name its group:"
+                r" (?P<camera>\d+)"
+            )
+        return self
+
 
 class Simulate(Section):
     """What differs from the set's own protocol (`protocols.Protocol`); None keeps its value."""
 
-    low_camera: int | Literal["random"] | None
+    low_camera: int | Annotated[str, Field(min_length=1)] | None
     ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None
     ratio_per: Literal["image", "identity"] | None
     interpolation: Literal["bicubic", "bilinear", "lanczos"] | None
     degradation: Literal["downsample", "camera"] | None
     mixed: bool | None
+    allow_duplicates: bool | None
 
 
 class SwinSize(Section):
@@ -129,8 +166,9 @@ class Restoration(Section):
         tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False, min_length=3, max_length=3)
     ]
     head_weights: Annotated[tuple[Weight, ...], Field(strict=False, min_length=3, max_length=3)]
-    pretrained: str
-    iterations: PositiveInt
+    pretrained: Start
+    pretrained_sha256: Sha256 | None
+    iterations: Annotated[int, Field(ge=0)]
     batch_size: PositiveInt
     patch_height: PositiveInt
     patch_width: PositiveInt
@@ -157,10 +195,15 @@ class Restoration(Section):
     def _something_learns(self) -> Self:
         if not any(self.head_weights):
             raise ValueError("at least one of restoration.head_weights must be above 0")
-        if not self.learns and self.pretrained != "none":
+        if not self.learns and self.pretrained is not None:
             raise ValueError(
                 f"restoration.pretrained must be none for restoration.extractor: {self.extractor},"
                 " which has no weights"
+            )
+        if self.learns and not self.iterations and self.pretrained is None:
+            raise ValueError(
+                "restoration.iterations: 0 trains nothing: name the reconstructor of another run as"
+                " restoration.pretrained, or train"
             )
         return self
 
@@ -197,11 +240,11 @@ class Reid(Section):
         "osnet_ain_x0_5",
         "osnet_ain_x0_25",
     ]
-    pretrained: Annotated[str, Field(min_length=1)]
-    pretrained_sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None
+    pretrained: Start
+    pretrained_sha256: Sha256 | None
     height: Side | Sides
     width: Side | Sides
-    epochs: PositiveInt
+    epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=2)]
     instances: Annotated[int, Field(ge=0)]
     lr: PositiveFloat
@@ -232,7 +275,7 @@ class Reid(Section):
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"reid.warmup_epochs ({self.warmup_epochs}) must be less than reid.epochs"
                 f" ({self.epochs})"
@@ -240,13 +283,22 @@ class Reid(Section):
         return self
 
     @model_validator(mode="after")
-    def _the_classifier_learns_alone_on_pretrained_weights(self) -> Self:
-        if self.fixed_epochs and self.pretrained == "none":
+    def _something_is_judged(self) -> Self:
+        if not self.epochs and self.pretrained is None:
             raise ValueError(
-                f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 with reid.pretrained: none, as"
-                " the weights that it keeps fixed would be random"
+                "reid.epochs: 0 trains nothing: name the networks of another run, or a checkpoint,"
+                " as reid.pretrained, or train"
             )
-        if self.fixed_epochs >= self.epochs:
+        return self
+
+    @model_validator(mode="after")
+    def _the_classifier_learns_alone_on_pretrained_weights(self) -> Self:
+        if self.fixed_epochs and self.pretrained is None:
+            raise ValueError(
+                f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 without reid.pretrained, as the"
+                " weights that it keeps fixed would be random"
+            )
+        if self.epochs and self.fixed_epochs >= self.epochs:
             raise ValueError(
                 f"reid.fixed_epochs ({self.fixed_epochs}) must be less than reid.epochs"
                 f" ({self.epochs})"
@@ -355,11 +407,31 @@ def load(path: Path) -> Params:
     except (YAMLError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise UserError(f"{path} is not valid YAML: {reason(error)}") from error
     try:
-        return Params.model_validate(raw)
+        params = Params.model_validate(raw)
     except ValidationError as error:
         problems = [_sentence(dict(problem)) for problem in error.errors()]
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise UserError(f"{path}: {'; '.join([*problems[:SHOWN], *more])}") from error
+    for section in ("restoration", "reid"):
+        _check_start(section, getattr(params, section))
+    return params
+
+
+def _check_start(section: str, settings: Restoration | Reid) -> None:
+    """Ask for the hash of weights that are read from a path.
+
+    DVC hashes params, not what they point to: without the hash another file at the same path
+    would rerun nothing, and nobody could tell what a result came from.
+    """
+    start = settings.pretrained
+    if start is None or start in STARTS or settings.pretrained_sha256 is not None:
+        return
+    if not Path(start).exists():
+        raise UserError(f"{section}.pretrained: {start} is neither a file nor a folder")
+    raise UserError(
+        f"{section}.pretrained: say which file is meant, as another one may come to lie at this"
+        f" path: -S {section}.pretrained_sha256={sha256(Path(start))}"
+    )
 
 
 def _where(error: MarkedYAMLError) -> str:

@@ -33,7 +33,7 @@ def progress(
         initial=initial,
         mininterval=_interval(),
         dynamic_ncols=True,
-        disable=not is_main(),
+        disable=not is_main() or sys.stderr is None,
     )
 
 
@@ -47,8 +47,10 @@ def bytes_bar(what: str, total: int | None, done: int) -> tqdm[NoReturn]:
         initial=done,
         mininterval=_interval(),
         dynamic_ncols=True,
+        disable=sys.stderr is None,
     )
 
 
 def _interval() -> float:
-    return 0.2 if sys.stderr.isatty() else LOG_INTERVAL_S
+    """Standard error is None in a program that was started without one."""
+    return 0.2 if sys.stderr is not None and sys.stderr.isatty() else LOG_INTERVAL_S

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pyramid_reid.core.runtime import INSTRUCTION_SETS, THREADS, world_size
+from pyramid_reid.core.whole_files import write_whole
 
 READ_BY_STAGES = ("dvc.yaml", "params.yaml", "src", "stages")
 """What a run depends on beside data; changed results do not make a tree unclean."""
@@ -27,10 +28,13 @@ def revision(root: Path) -> dict[str, object]:
     """Commit of the checkout at `root`, and which files that runs depend on differ from it.
 
     Returns:
-        `commit` (None outside Git), `clean`, and `changed`: paths, untracked ones included.
+        `commit` (None outside Git, and in a repository that does not hold this project, such as
+        one whose folder it was unpacked into), `clean`, and `changed`: paths, untracked ones
+        included.
     """
-    commit = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", *READ_BY_STAGES)
+    held = bool(_git(root, "ls-files", "--", *READ_BY_STAGES))
+    commit = _git(root, "rev-parse", "HEAD") if held else None
+    status = _git(root, "status", "--porcelain", "--", *READ_BY_STAGES) if held else None
     changed = sorted(line[3:] for line in (status or "").splitlines())
     return {"commit": commit and commit.strip(), "clean": status == "", "changed": changed}
 
@@ -54,9 +58,8 @@ def gather(checkout: Mapping[str, object], inputs: list[Path]) -> dict[str, obje
 
 
 def write(path: Path, record: Mapping[str, object]) -> None:
-    """Write a record as JSON with sorted keys."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    """Write a record as JSON with sorted keys; one that cannot be written leaves the older one."""
+    write_whole(path, f"{json.dumps(record, indent=2, sort_keys=True)}\n".encode())
 
 
 def packages() -> dict[str, str]:
@@ -84,7 +87,12 @@ def _git(root: Path, *arguments: str) -> str | None:
     """What a Git command prints; None where there is no Git or no repository."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+            ["git", *arguments],
+            cwd=root,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",  # Git's own messages are in the encoding of the locale
+            check=False,
         )
     except FileNotFoundError:
         return None

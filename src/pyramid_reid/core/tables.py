@@ -1,4 +1,7 @@
-"""Figures as files whose bytes depend on nothing else: sorted keys, LF, fixed digits."""
+"""Figures as files whose bytes depend on nothing else: sorted keys, LF, fixed digits.
+
+A file is there as a whole or not at all: records of experiments, too, are written by these.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from pyramid_reid.core.whole_files import write_whole
+
 
 def write_json(path: Path, figures: Mapping[str, object]) -> None:
     """Write figures as JSON, one to a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_whole(path, f"{json.dumps(figures, indent=2, sort_keys=True)}\n".encode())
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table without its index, numbers to six digits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False, lineterminator="\n", float_format="%.6g")
+    text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
+    write_whole(path, text.encode())

@@ -227,6 +227,8 @@ class _Resuming:
             raise UserError(f"{answer.url} has {total} bytes, {self._part.parent} room for {room}")
         etag = answer.headers.get("ETag", "W/")
         version = answer.headers.get("Last-Modified", "") if etag.startswith("W/") else etag
+        if not resumed:
+            self._part.unlink(missing_ok=True)  # before a kill can leave it under another version
         self._version.write_text(version)
         with (
             self._part.open("ab" if resumed else "wb") as part,

@@ -25,11 +25,14 @@ import pandas as pd
 from pyramid_reid.core.crops import COLUMNS, CropStore, Pixels
 from pyramid_reid.core.progress import progress
 from pyramid_reid.core.runtime import is_main, rank, world_size
+from pyramid_reid.core.whole_files import appended, whole_lines
 from pyramid_reid.restoration.inference import plan, restore_batches
 from pyramid_reid.restoration.network.reconstructor import Reconstructor
 from pyramid_reid.training.distributed import from_main, wait
 
 NOTES = "finished-*.txt"
+NOTE = re.compile(rb"(\d{1,12}) ([0-9a-f]{64})")
+"""A line of the notes: the number of a batch, and the SHA-256 of its results."""
 NOTE_EVERY_S = 5.0
 """Seconds between two notes: before each, everything written must reach the disk."""
 
@@ -58,8 +61,10 @@ class _Output:
         self._path = folder / "pixels.npy"
 
     def make(self) -> None:
-        """Write the empty file, if it is not there in its full size."""
+        """Write the empty file, if it is not there in its full size; the header in any case."""
         if self._path.exists() and self._path.stat().st_size == self._bytes:
+            with self._path.open("r+b") as file:
+                file.write(self._header)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._path.with_suffix(".new").open("wb") as file:
@@ -130,14 +135,14 @@ def generate(
     if is_main():
         for output in outputs:
             output.make()
-        finished = _whole(outputs, batches, _noted(notes))
+        finished = _whole(outputs, batches, _noted(notes, len(batches)))
     pending = from_main([number for number in range(len(batches)) if number not in finished])
     own = pending[rank() :: world_size()]
     total = sum(len(batches[number]) for number in own)
     with (
         ExitStack() as stack,
         progress(range(total), what, "crops") as bar,
-        (notes / NOTES.replace("*", str(rank()))).open("a", encoding="utf-8") as note,
+        appended(notes / NOTES.replace("*", str(rank()))) as note,
     ):
         for output in outputs:
             stack.enter_context(output)
@@ -145,7 +150,7 @@ def generate(
         restored = stack.enter_context(
             closing(restore_batches(model, shared, store.__getitem__, threads))
         )
-        written: list[str] = []
+        written: list[bytes] = []
         left, noted = len(own), time.monotonic()
         for number, crops in restored:
             sha = hashlib.sha256()
@@ -153,12 +158,12 @@ def generate(
                 for output, image in zip(outputs, images, strict=True):
                     output.write(row, image)
                     sha.update(np.ascontiguousarray(image).data)
-            written.append(f"{number} {sha.hexdigest()}\n")
+            written.append(f"{number} {sha.hexdigest()}\n".encode())
             left -= 1
             if not left or time.monotonic() - noted >= NOTE_EVERY_S:
                 for output in outputs:
                     output.flush()
-                note.write("".join(written))
+                note.write(b"".join(written))
                 note.flush()
                 written, noted = [], time.monotonic()
             bar.update(len(crops))
@@ -169,16 +174,17 @@ def generate(
     wait()
 
 
-def _noted(folder: Path) -> dict[int, str]:
+def _noted(folder: Path, batches: int) -> dict[int, str]:
     """Numbers and hashes of the batches that are finished.
 
-    A note that was cut short, with what the next run wrote behind it, counts for nothing.
+    What is no whole line, or names no batch, counts for nothing.
+
+    Args:
+        batches: their number.
     """
-    notes = "".join(path.read_text(encoding="utf-8") for path in folder.glob(NOTES))
-    return {
-        int(number): sha
-        for number, sha in re.findall(r"^(\d+) ([0-9a-f]{64})$", notes, re.MULTILINE)
-    }
+    lines = [line for path in folder.glob(NOTES) for line in whole_lines(path)]
+    notes = [match.groups() for line in lines if (match := NOTE.fullmatch(line))]
+    return {int(number): sha.decode() for number, sha in notes if int(number) < batches}
 
 
 def _whole(outputs: Sequence[_Output], batches: Batches, noted: Mapping[int, str]) -> set[int]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 import platform
 import shutil
@@ -27,11 +26,17 @@ from typing import Any
 
 import torch
 
-from pyramid_reid.core.errors import DAMAGED
+from pyramid_reid.core.errors import DAMAGED, shortage
 from pyramid_reid.core.runtime import is_main, world_size
+from pyramid_reid.core.whole_files import write_whole
 
 SHOWING = {f"pyramid_reid.{name}" for name in ("errors", "figures", "progress", "run_record")}
 """Modules that only show: a changed picture or message does not make a checkpoint another's."""
+COMPUTING = (
+    *("torch", "torchvision", "timm", "torchreid", "numpy", "scipy", "pillow", "scikit-image"),
+    *("numba", "llvmlite"),  # the second writes the machine code of the first
+)
+"""Packages that make the bytes of crops, networks and restored crops."""
 
 
 def digest(params: Mapping[str, object], *inputs: Path) -> str:
@@ -52,7 +57,7 @@ def digest(params: Mapping[str, object], *inputs: Path) -> str:
 def _code() -> str:
     """The project's modules that are loaded, the stage itself, their hashes, and what runs them."""
     lines = [platform.machine(), platform.python_version()]
-    lines += [version(name) for name in ("torch", "torchreid", "timm", "numpy", "pillow")]
+    lines += [f"{name} {version(name)}" for name in COMPUTING]
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and name not in SHOWING and name.startswith(("pyramid_reid", "__main__")):
@@ -73,7 +78,9 @@ def _state(content: bytes) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(
             io.BytesIO(content[32:]), map_location="cpu", weights_only=True
         )
-    except (*DAMAGED, pickle.UnpicklingError):
+    except (*DAMAGED, pickle.UnpicklingError) as error:
+        if shortage(error):  # the file is good: to start over would lose it
+            raise
         return None
     return state
 
@@ -104,20 +111,15 @@ class Checkpoints:
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the state, and forget this training under other keys.
 
-        A crash in between leaves the old state.
+        A crash or a full disk in between leaves the old state.
         """
         if not is_main():
             return
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            file.write(hashlib.sha256(buffer.getbuffer()).digest())
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        content = buffer.getbuffer()
+        write_whole(self.path, hashlib.sha256(content).digest(), content)
         for other in self._root.iterdir():
-            if other != self.path.parent:
+            # a network disk keeps files of its own beside them
+            if other.is_dir() and other != self.path.parent:
                 shutil.rmtree(other)

@@ -18,7 +18,7 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.progress import progress
 from pyramid_reid.core.runtime import is_main, world_size
 from pyramid_reid.reid.network.preprocessing import resized
-from pyramid_reid.training.distributed import main_first, own_part
+from pyramid_reid.training.distributed import main_first, own_part, wait
 
 AHEAD = 2
 """Batches that are read before they are needed."""
@@ -30,7 +30,8 @@ def training_images(
 ) -> Iterator[Pixels]:
     """Crops as `resized` gives them: in memory, or mapped from a file that lives as long as this.
 
-    Several processes of a machine share the file; it is made by the main one.
+    Several processes of a machine share the file; it is made by the main one. Its name is removed
+    as soon as all have opened it: the system keeps what is mapped, and a kill leaves nothing.
 
     Args:
         limit: GiB of pixels that each process holds in memory.
@@ -43,11 +44,11 @@ def training_images(
     with main_first():
         if is_main():
             resized(store, shown, height, width, file)
-    try:
-        yield np.load(file, mmap_mode="r")
-    finally:
-        if is_main():
-            file.unlink()
+    images = np.load(file, mmap_mode="r")
+    wait()
+    if is_main():
+        file.unlink()
+    yield images
 
 
 def batch_size(labels: NDArray[np.int64], size: int, instances: int) -> int:

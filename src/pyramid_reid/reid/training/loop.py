@@ -27,6 +27,7 @@ from pyramid_reid.reid.training.augment import Strength, augment, random_numbers
 from pyramid_reid.reid.training.batch_norm import share_statistics
 from pyramid_reid.training.checkpoints import Checkpoints
 from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
+from pyramid_reid.training.weights_file import Checkpoint
 
 COLUMNS = ["epoch", "loss", "accuracy", "lr"]
 
@@ -48,7 +49,7 @@ def train(
     seed: int,
     device: torch.device,
     checkpoints: Checkpoints,
-    start: Mapping[str, Tensor] | None = None,
+    start: Checkpoint | None = None,
     log: Log = lambda *_: None,
 ) -> tuple[nn.Module, pd.DataFrame]:
     """Train an OSNet for all epochs and return the last one; goes on from the last checkpoint.

@@ -1,16 +1,22 @@
-"""Weights to start from: torchreid's published ones, or any checkpoint of the same network."""
+"""Weights to start from or to judge: torchreid's published ones, another run's, or a checkpoint."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import gdown
 import pooch
 from torch import Tensor, nn
-from torchreid.reid.models import osnet, osnet_ain
+from torchreid.reid.models import osnet as published_osnet
+from torchreid.reid.models import osnet_ain
 
 from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import Reid
+from pyramid_reid.reid.network import osnet
+from pyramid_reid.training.foreign_pickle import some
+from pyramid_reid.training.weights_file import Checkpoint, check_hash, metadata, of_split, read
 
 CLASSIFIER = "classifier."
 """Prefix of the layer that knows the identities of another set."""
@@ -19,47 +25,35 @@ ENOUGH = 0.5
 """Share of the network's weights that must fit. In a network of another width some do by chance."""
 
 
-def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path | None:
-    """The file of `reid.pretrained`, fetched first if it is torchreid's and not there yet.
+def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path:
+    """The file or folder of `reid.pretrained`; torchreid's file is fetched if it is not there yet.
 
-    torchreid publishes no checksums: the file's own is printed, and held against
+    torchreid publishes no checksums: a file's own is printed, and held against
     `reid.pretrained_sha256` once that is set.
 
     Args:
-        pretrained: none, imagenet, or a path.
+        pretrained: imagenet, or a path.
         model: name of the network.
         sha256: what the file must have, in hexadecimal; None takes any.
         folder: where fetched files are kept.
 
-    Returns:
-        The file; None for none.
-
     Raises:
         UserError: there is no such file, it cannot be fetched, or it is another.
     """
-    if pretrained == "none":
-        return None
     path = Path(pretrained)
     if pretrained == "imagenet":
         path = folder / f"{model}_imagenet.pth"
         if not path.exists():
             _fetch(_address(model), path)
-    if not path.is_file():
-        raise UserError(f"reid.pretrained: {path} is no file")
-    found = pooch.file_hash(path)
-    if sha256 is None:
-        print(f"{path} is not checked; to pin it, set reid.pretrained_sha256: {found}", flush=True)
-    elif found != sha256.lower():
-        raise UserError(
-            f"{path} has SHA-256 {found}, not that of reid.pretrained_sha256: remove the file to"
-            " fetch it again, or correct the param"
-        )
+    if not path.exists():
+        raise UserError(f"reid.pretrained: {path} is neither a file nor a folder")
+    check_hash(path, sha256, "reid")
     return path
 
 
 def _address(model: str) -> str:
     """Where torchreid publishes the network's ImageNet weights."""
-    published = {**osnet.pretrained_urls, **osnet_ain.pretrained_urls}
+    published = {**published_osnet.pretrained_urls, **osnet_ain.pretrained_urls}
     if model not in published:
         raise UserError(
             f"torchreid publishes no ImageNet weights of {model}; they are there for"
@@ -86,6 +80,33 @@ def _fetch(address: str, path: Path) -> None:
         ) from error
 
 
+def finished(start: Path, branch: str, split: str, params: Reid) -> tuple[nn.Module, str, int, int]:
+    """A network that is judged as it is, for `reid.epochs: 0`.
+
+    A network of another run brings its name and input size; any other checkpoint has those of
+    params, and a classifier that nothing reads.
+
+    Args:
+        start: from `find`.
+        params: of the branch.
+
+    Returns:
+        The network in evaluation mode, its name, and the height and width of its input (pixels).
+
+    Raises:
+        UserError: the file is damaged, or lacks weights.
+    """
+    path = of_split(start, split, "reid", branch)
+    checkpoint = read(path)
+    if network := metadata(path).get("network"):
+        model, height, width = osnet.load(path)
+        return model, json.loads(network)["name"], height, width
+    height, width = params.input_size(branch)
+    model = osnet.build(params.model, 1, seed=0)
+    apply(model, checkpoint, enough=1.0)
+    return model.eval(), params.model, height, width
+
+
 def matching(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights that have a place in the network, by name and shape; not the classifier's."""
     own = model.state_dict()
@@ -96,30 +117,30 @@ def matching(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tenso
     }
 
 
-def apply(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def apply(model: nn.Module, checkpoint: Checkpoint, enough: float = ENOUGH) -> None:
     """Put weights into a network, and say which were used.
 
+    Args:
+        enough: share of the network's weights that must be there.
+
     Raises:
-        UserError: fewer than `ENOUGH` have a place in it.
+        UserError: fewer have a place in it.
     """
-    fitting = matching(model, weights)
+    fitting = matching(model, checkpoint.weights)
     places = [name for name in model.state_dict() if not name.startswith(CLASSIFIER)]
-    skipped = sorted(weights.keys() - fitting.keys())
+    skipped = sorted(checkpoint.weights.keys() - fitting.keys())
     fresh = sorted(set(places) - fitting.keys())
     counters = {name for name in places if name.endswith("num_batches_tracked")}  # always fit
-    if len(fitting.keys() - counters) < ENOUGH * len(set(places) - counters):
+    if len(fitting.keys() - counters) < enough * len(set(places) - counters):
+        few = "too few" if enough < 1 else "and reid.epochs: 0 needs all"
         raise UserError(
             f"reid.pretrained: {len(fitting)} of {len(places)} weights of reid.model are found in"
-            f" it by name and shape, too few; missing {_some(fresh)}, unknown {_some(skipped)}"
+            f" it by name and shape, {few}; missing {some(fresh)}, unknown {some(skipped)}"
         )
     model.load_state_dict(dict(fitting), strict=False)
+    means = f", running means of {checkpoint.ema}" if checkpoint.ema else ""
     print(
-        f"pretrained: {len(fitting)} of {len(places)} weights loaded"
-        f"; left as they were: {_some(fresh)}; not used: {_some(skipped)}",
+        f"pretrained: {len(fitting)} of {len(places)} weights loaded{means}"
+        f"; left as they were: {some(fresh)}; not used: {some(skipped)}",
         flush=True,
     )
-
-
-def _some(names: list[str]) -> str:
-    """The first names of a list."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "") or "-"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import config, njit
+
+from pyramid_reid.core.errors import DAMAGED, shortage
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -31,9 +34,31 @@ def compiled(function: Function) -> Function:
     """
     compile_ = partial(njit, nogil=True, error_model="numpy", fastmath=ARITHMETIC)
     try:
-        return cast("Function", compile_(cache=True)(function))
+        kept = compile_(cache=True)(function)
     except RuntimeError:  # no folder can be written to: each process compiles for itself
         return cast("Function", compile_()(function))
+    # numba has no public way to it
+    _compile_where_damaged(kept._cache)  # type: ignore[attr-defined]  # noqa: SLF001
+    return cast("Function", kept)
+
+
+def _compile_where_damaged(cache: Any) -> None:
+    """Let numba's cache of a function forget what it cannot read.
+
+    A machine that goes down may cut its files off, and numba (0.68) would stop there each time.
+    """
+    load = cache.load_overload
+
+    def load_or_forget(*arguments: object) -> object:
+        try:
+            return load(*arguments)
+        except (*DAMAGED, AttributeError, pickle.UnpicklingError) as error:
+            if shortage(error):
+                raise
+            cache.flush()
+            return None
+
+    cache.load_overload = load_or_forget
 
 
 def inlined(function: Function) -> Function:

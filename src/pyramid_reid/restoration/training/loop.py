@@ -61,6 +61,7 @@ def train(
     device: torch.device,
     checkpoints: Checkpoints,
     live: LiveCurves,
+    start: Path | None = None,
 ) -> Trained:
     """Train E and RC together; goes on from the last checkpoint.
 
@@ -72,23 +73,23 @@ def train(
         pairs: of training identities only.
         held_out: of other identities; from `quality.judged`.
         seed: of weights and of patches.
+        start: checkpoint to start from; None starts from random weights.
 
     Raises:
         UserError: no crop is as large as a patch, there are more processes than patches in a
-            batch, `restoration.pretrained` does not fit, or the loss is no longer a number.
+            batch, `start` does not fit, or the loss is no longer a number.
     """
     architecture = Architecture.of(params)
     weights_seed, patches_seed = (derive_seed(seed, name) for name in ("weights", "patches"))
     model = build(architecture, weights_seed)
-    if params.pretrained != "none":
-        match = start_from(model, Path(params.pretrained))
+    if start is not None:
+        match = start_from(model, start)
         if is_main():
-            print(f"{params.pretrained}: {match}", flush=True)
+            print(f"{start}: {match}", flush=True)
     model = model.to(device).train()
-    watch = _Watch(held_out, architecture.scales, live)
     if architecture.size is None:  # nothing to learn
-        watch.look(model, 0)
-        return Trained(model.eval(), _loss_table([]), watch.table())
+        return untrained(model, held_out, live)
+    watch = _Watch(held_out, architecture.scales, live)
     if world_size() > params.batch_size:
         raise UserError(
             f"restoration.batch_size ({params.batch_size}) must be at least the number of processes"
@@ -102,12 +103,13 @@ def train(
     curve: list[tuple[int, float]] = []
     first, recent = 0, torch.zeros((), device=device)
     if state := checkpoints.load():
-        model.load_state_dict(state["model"])
         mean.load_state_dict(state["mean"])
-        optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"])
-        first, curve, recent = state["iteration"], state["curve"], state["recent"].to(device)
-        watch.rows = state["watched"]
+        first, curve, watch.rows = state["iteration"], state["curve"], state["watched"]
+        if "optimizer" in state:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            generator.set_state(state["generator"])
+            recent = state["recent"].to(device)
         _log_again(live, curve, watch.rows)
     bar = progress(range(first, params.iterations), "reconstructor", "iterations")
     parts = torch.get_num_threads() if device.type == "cpu" else 1
@@ -133,19 +135,28 @@ def train(
                 _check(float(loss), done, params.lr)
                 if is_main():
                     watch.look(averaged, done)
-                checkpoints.save(
-                    {
-                        "iteration": done,
+                state = {
+                    "iteration": done,
+                    "mean": mean.state_dict(),
+                    "curve": curve,
+                    "watched": watch.rows,
+                }
+                if done < params.iterations:
+                    state |= {
                         "model": model.state_dict(),
-                        "mean": mean.state_dict(),
                         "optimizer": optimizer.state_dict(),
                         "generator": generator.get_state(),
-                        "curve": curve,
                         "recent": recent,
-                        "watched": watch.rows,
                     }
-                )
+                checkpoints.save(state)
     return Trained(averaged.eval(), _loss_table(curve), watch.table())
+
+
+def untrained(model: Reconstructor, held_out: Sequence[Pair], live: LiveCurves) -> Trained:
+    """A network as it is, watched once; its curve of the loss is empty."""
+    watch = _Watch(held_out, model.architecture.scales, live)
+    watch.look(model, 0)
+    return Trained(model.eval(), _loss_table([]), watch.table())
 
 
 def backward(
