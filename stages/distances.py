@@ -15,7 +15,7 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params
 from pyramid_reid.core.progress import progress
 from pyramid_reid.core.runtime import start_torch
-from pyramid_reid.reid.features import BATCH, Extractor
+from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import resized_in_parts
 from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
@@ -44,8 +44,10 @@ def main(params: Params) -> str:
             features = {}
             for name, role in zip(("query", "gallery"), roles, strict=True):
                 rows = store.rows(role)
-                parts = resized_in_parts(store, rows, height, width, BATCH)
-                bar = progress(parts, f"{split}, {role}", "batches", total=-(-len(rows) // BATCH))
+                parts = resized_in_parts(store, rows, height, width, extractor.batch)
+                bar = progress(
+                    parts, f"{split}, {role}", "batches", total=-(-len(rows) // extractor.batch)
+                )
                 try:
                     features[name] = normalize(np.concatenate([extractor(part) for part in bar]))
                 except ValueError as error:

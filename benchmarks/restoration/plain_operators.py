@@ -10,34 +10,17 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from timm.models import swin_transformer
-from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from pyramid_reid.restoration.kernels import gelu, winograd
-from pyramid_reid.restoration.network import han, reconstructor, swinir
+from pyramid_reid.core.kernels import torch_only
+from pyramid_reid.restoration.network import swinir
 
 
 @contextmanager
 def as_published() -> Iterator[None]:
-    """What torch and timm compute, without what this project does for speed on a CPU."""
-    block = swin_transformer.SwinTransformerBlock
-
-    def convolve(self: nn.Conv2d, x: Tensor, _: None = None) -> Tensor:
-        return nn.Conv2d.forward(self, x)
-
-    def upsample(x: Tensor, scale: int) -> Tensor:
-        return F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
-
-    with (
-        patch.object(swinir.SwinBlock, "_attn", block._attn),  # noqa: SLF001
-        patch.object(swinir.SwinBlock, "get_attn_mask", block.get_attn_mask),
-        patch.object(winograd.Conv3x3, "forward", convolve),
-        patch.object(gelu.GELU, "forward", nn.GELU.forward),
-        patch.object(han, "wins_on", lambda *_: False),
-        patch.object(reconstructor, "convolve_pairs", lambda x, conv: conv(x)),
-        patch.object(reconstructor, "upsample", upsample),
-    ):
+    """Without what this project does for speed: its kernels, and attention masks that are kept."""
+    masks = swin_transformer.SwinTransformerBlock.get_attn_mask
+    with torch_only(), patch.object(swinir.SwinBlock, "get_attn_mask", masks):
         yield
 
 

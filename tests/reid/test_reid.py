@@ -1,5 +1,4 @@
 import ast
-import copy
 import hashlib
 import os
 import pickle
@@ -20,7 +19,7 @@ from pyramid_reid.core.params import Reid
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet, preprocessing
-from pyramid_reid.reid.training import batches, blocks, loop
+from pyramid_reid.reid.training import batches, loop
 from pyramid_reid.training import checkpoints as checkpoints_module
 from pyramid_reid.training.checkpoints import COMPUTING, Checkpoints, digest
 from pyramid_reid.training.weights_file import Checkpoint
@@ -162,9 +161,7 @@ def test_a_finished_training_is_kept_without_what_only_going_on_needs(params, tm
 
 def test_computing_in_bfloat16_learns_as_float32_does(params, tmp_path, monkeypatch):
     _, exact = run(params, tmp_path, "exact")
-    # as on a GPU, the only place that computes in bfloat16: blocks stay torchreid's there
-    monkeypatch.setattr(loop, "BF16", ("cpu",))
-    monkeypatch.setattr(loop, "fuse_blocks", lambda *_: None)
+    monkeypatch.setattr(loop, "BF16", ("cpu",))  # as on a GPU, where kernels are off, too
     model, rounded = run(params, tmp_path, "rounded")
     assert not rounded.loss.equals(exact.loss)
     np.testing.assert_allclose(rounded.loss, exact.loss, rtol=0.15)
@@ -182,9 +179,7 @@ def test_the_classifier_learns_alone_on_pretrained_weights(params, tmp_path):
         return kept[-1]
 
     def look(epoch, _):
-        model = copy.deepcopy(kept[0])
-        blocks.unfuse_blocks(model)
-        weights = model.state_dict()
+        weights = kept[0].state_dict()
         moved.append([not torch.equal(weights[name], start[name]) for name in body])
 
     body, moved = [name for name in start if not name.startswith("classifier")], []
@@ -301,7 +296,16 @@ def test_a_broken_model_file_is_named(tmp_path, damage):
         osnet.load(path)
 
 
-def test_features_of_a_crop_do_not_depend_on_the_others():
+@pytest.mark.parametrize(
+    ("height", "width", "batch"), [(256, 128, 25), (128, 64, 100), (2048, 1024, 1)]
+)
+def test_batches_of_features_are_sized_by_pixels(height, width, batch):
+    model = osnet.build("osnet_x0_25", 3, 0).eval()
+    assert Extractor(model, CPU, height, width).batch == batch
+
+
+def test_features_of_a_crop_do_not_depend_on_the_others(monkeypatch):
+    monkeypatch.setattr("pyramid_reid.reid.features.BATCH_PIXELS", 100 * 32 * 16)
     model = osnet.build("osnet_x0_25", 3, 0).eval()
     pictures, _ = coloured(3, 50)
     extract = Extractor(model, CPU, 32, 16)

@@ -161,23 +161,6 @@ def test_an_error_in_a_thread_ends_the_run_and_notes_only_what_is_written(
     )
 
 
-def test_what_is_under_way_ends_with_its_layer_when_it_is_stopped(many):
-    model, ended = trained_looking(), []
-
-    def slowly(layer, *_):
-        time.sleep(0.02)
-        ended.append(layer)
-
-    for layer in model.modules():
-        layer.register_forward_hook(slowly)
-    batches = dict(enumerate(planned(many)))
-    with closing(inference.restore_batches(model, batches, many.__getitem__, 2)) as restored:
-        next(restored)
-        before = len(ended)
-    assert before >= 20  # the first batch has run through all its layers
-    assert len(ended) - before <= 4  # that both threads were in, and in next
-
-
 def test_a_killed_generation_goes_on_to_the_same_bytes(many, tmp_path, monkeypatch):
     whole = generate(many, tmp_path / "whole")
     calls = []

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch.nn import functional as F
 
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
@@ -76,24 +75,6 @@ def test_an_untrained_network_is_bicubic(name, size):
         images = reconstructor.build(ARCHITECTURES[name], 0).eval()(x)
     for image, scale in zip(images, SMALL.scales, strict=True):
         torch.testing.assert_close(image, bicubic.upsample(x, scale), atol=0, rtol=0)
-
-
-@torch.no_grad()
-def test_convolving_pairs_is_convolving_to_the_last_bit():
-    conv = reconstructor.Head(4, 16, 2).rgb
-    torch.nn.init.normal_(conv.weight)
-    torch.nn.init.normal_(conv.bias)
-    for size in ((1, 2), (5, 8), (16, 30)):
-        x = random(2, 16, *size).contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(reconstructor.convolve_pairs(x, conv), conv(x), atol=0, rtol=0)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 7), (13, 5), (64, 32)])
-def test_up_sampling_is_torch_s_bicubic(size):
-    x = random(2, 3, *size)
-    for scale in (1, 2, 3, 4, 7):
-        expected = F.interpolate(x, scale_factor=scale, mode="bicubic", align_corners=False)
-        torch.testing.assert_close(bicubic.upsample(x, scale), expected, atol=2e-6, rtol=0)
 
 
 def test_scales_are_any_that_increase():

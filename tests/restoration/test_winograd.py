@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -56,42 +54,6 @@ def test_one_tap_moves_the_image_and_brings_in_zeros():
             conv.weight.data[range(16), range(16), row, column] = 1
             moved = F.pad(x, (1, 1, 1, 1))[:, :, row : row + 9, column : column + 6]
             torch.testing.assert_close(conv(x), moved, atol=5e-5, rtol=0)
-
-
-def test_what_is_remembered_of_a_weight_changes_with_it(monkeypatch):
-    conv, x = layer(), image(1, 16, 5, 5)
-    transformations = []
-    transform = winograd.transformed
-
-    def transformed(weight, **options):
-        transformations.append(weight)
-        return transform(weight, **options)
-
-    def check(times):
-        transformations.clear()
-        expected = F.conv2d(x, conv.weight, conv.bias, padding=1)
-        with torch.no_grad():
-            for _ in range(2):
-                torch.testing.assert_close(conv(x), expected, atol=1e-3, rtol=0)
-        assert len(transformations) == times
-
-    monkeypatch.setattr(winograd, "transformed", transformed)
-    check(times=1)
-    check(times=0)
-    with torch.no_grad():
-        conv.weight.mul_(2)
-    check(times=1)
-    conv.load_state_dict(layer().state_dict(), assign=True)
-    check(times=1)
-    optimizer = torch.optim.Adam(conv.parameters(), lr=1, fused=True)  # counts no version up
-    conv(x).sum().backward()
-    optimizer.step()
-    check(times=1)
-    optimizer.step()
-    conv.eval()
-    check(times=1)
-    conv = copy.deepcopy(conv)
-    check(times=1)
 
 
 def test_a_wrong_number_of_channels_is_an_error():

@@ -13,9 +13,8 @@ from pyramid_reid.core.crops import Pixels
 from pyramid_reid.reid.network.preprocessing import normalize, to_float
 from pyramid_reid.retrieval.distance import Floats
 
-BATCH = 100
-"""Crops in a batch, always: one that is not full repeats its last crop. The last bits of a feature
-depend on the batch's size, and the first batch of another size takes long."""
+BATCH_PIXELS = 25 * 256 * 128
+"""Pixels of a batch: what a layer writes is still in the cache when the next one reads it."""
 
 
 class Extractor:
@@ -23,11 +22,16 @@ class Extractor:
 
     On the CPU, convolutions also take in the activation that follows them, and keep oneDNN's own
     layout from one to the next. torch means to replace TorchScript, which does this, by
-    torch.compile; that needs a C++ compiler, and minutes for an OSNet.
+    torch.compile; that needs a C++ compiler, and minutes for an OSNet. ONNX Runtime is faster but
+    chooses its instructions by the processor, and so would the bytes.
 
     Args:
         model: in evaluation mode; stays as it is.
         height, width: of the images, in pixels.
+
+    Attributes:
+        batch: crops in a batch, always: one that is not full repeats its last crop. The last bits
+            of a feature depend on the batch's size, and the first batch of another size takes long.
     """
 
     def __init__(self, model: nn.Module, device: torch.device, height: int, width: int) -> None:
@@ -40,17 +44,18 @@ class Extractor:
             frozen = torch.jit.freeze(traced)
             if device.type == "cpu":
                 frozen = torch.jit.optimize_for_inference(frozen)
+        self.batch = max(1, BATCH_PIXELS // (height * width))
         self._model = frozen
         self._device = device
 
     @torch.inference_mode()
     def __call__(self, images: Pixels) -> Floats:
         """Features (N, D) float32 of images (N, H, W, 3) uint8, in order; not normalised."""
-        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        return np.concatenate([self._features(batch) for batch in batches])
+        starts = range(0, len(images), self.batch)
+        return np.concatenate([self._features(images[s : s + self.batch]) for s in starts])
 
     def _features(self, batch: Pixels) -> Floats:
-        full = np.pad(batch, [(0, BATCH - len(batch)), *[(0, 0)] * 3], mode="edge")
+        full = np.pad(batch, [(0, self.batch - len(batch)), *[(0, 0)] * 3], mode="edge")
         pixels = torch.from_numpy(full).to(self._device)
         features: Floats = self._model(normalize(to_float(pixels))).cpu().numpy()
         return features[: len(batch)]

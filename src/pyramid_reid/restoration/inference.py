@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import ExitStack
 from itertools import islice
 from operator import itemgetter
 
@@ -84,8 +82,8 @@ def restore_batches(
     other much of the time. So the bytes do not depend on the number of threads. A GPU takes one
     batch after the other.
 
-    To be closed (`contextlib.closing`) where it may be left early: what is under way then ends with
-    the layer that it is in.
+    To be closed (`contextlib.closing`) where it may be left early: what is under way is then
+    waited for.
 
     Args:
         model: in evaluation mode.
@@ -104,18 +102,8 @@ def restore_batches(
     if model.mean.device.type != "cpu":
         yield from map(one, batches)
         return
-    stop = threading.Event()
-
-    def end_if_stopped(*_: object) -> None:
-        if stop.is_set():
-            raise InterruptedError
-
     waiting = iter(batches)
-    with ExitStack() as stack:
-        for module in model.modules():
-            stack.enter_context(module.register_forward_pre_hook(end_if_stopped))
-        pool = stack.enter_context(single_threads(threads))
-        stack.callback(stop.set)  # before the pool is left, which waits for its threads
+    with single_threads(threads) as pool:
         under_way = {pool.submit(one, number) for number in islice(waiting, threads)}
         while under_way:
             done, under_way = wait(under_way, return_when=FIRST_COMPLETED)

@@ -13,6 +13,7 @@ from safetensors.torch import save as packed
 from torch import nn
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.reid.network.blocks import replace_blocks
 
 with warnings.catch_warnings():
     # torchreid asks for its Cython evaluator on import; its evaluator is not used here
@@ -36,6 +37,7 @@ def build(name: str, num_classes: int, seed: int) -> nn.Module:
         model: nn.Module = torchreid.reid.models.build_model(
             name, num_classes, loss="softmax", pretrained=False, use_gpu=False
         )
+    replace_blocks(model)
     return model.to(memory_format=torch.channels_last)
 
 

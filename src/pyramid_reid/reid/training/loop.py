@@ -15,13 +15,12 @@ from torch.nn import functional as F
 
 from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.params import Reid
-from pyramid_reid.core.runtime import derive_seed, world_size
+from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import to_float
 from pyramid_reid.reid.training import batches, pretrained
 from pyramid_reid.reid.training.augment import Strength, augment, random_numbers
 from pyramid_reid.reid.training.batch_norm import share_statistics
-from pyramid_reid.reid.training.blocks import fuse_blocks, unfuse_blocks
 from pyramid_reid.training.checkpoints import Checkpoints
 from pyramid_reid.training.course import Bounds, Course, Log, Seeded
 from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
@@ -75,8 +74,6 @@ def train(
     if start is not None:
         pretrained.apply(model, start)
     model = model.to(device)
-    height, width = images.shape[1:3]
-    fuse_blocks(model, -(-size // world_size()), height, width, device)
     model = share_statistics(model, device)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=params.lr, weight_decay=params.weight_decay, amsgrad=True, fused=True
@@ -116,7 +113,6 @@ def train(
         speed = rows.numel() / (time.perf_counter() - begun)
         lr = float(optimizer.param_groups[0]["lr"])
         course.log(loss=loss, accuracy=100 * right, lr=lr, unkept={"images_per_s": speed})
-    unfuse_blocks(model)
     return model.eval(), pd.DataFrame(course.curve, columns=COLUMNS)
 
 

@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
-import torch
 from numba import config, njit
-from torch import Tensor
 
 from pyramid_reid.core.errors import DAMAGED, shortage
 
@@ -69,16 +67,9 @@ def inlined(function: Function) -> Function:
     return cast("Function", compile_(function))
 
 
-def is_for(x: Tensor) -> bool:
-    """Whether compiled functions compute with x: float32 on a CPU, to stay so."""
-    return (
-        x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    )
-
-
 f32 = np.float32
 
-LOG2_E, LN_2 = f32(np.log2(np.e)), f32(np.log(2))
+LOG2_E = f32(np.log2(np.e))
 """e^x is 2^(x LOG2_E)."""
 
 # 2^x = 2^n 2^r, n the nearest integer, which the sum with 1.5 * 2^23 leaves in the lowest bits. The

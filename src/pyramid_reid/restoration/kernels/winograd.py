@@ -11,7 +11,7 @@ Images have their channels last in memory: whole rows of them are transformed at
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pyramid_reid.restoration.kernels.compiled import compiled, inlined, is_for
+from pyramid_reid.core.kernels import use_kernels
+from pyramid_reid.restoration.kernels.compiled import compiled, inlined
 
 FEWEST_CHANNELS = 16
 """Of inputs and outputs: with fewer, the products are too small to be worth the transforms."""
@@ -45,49 +46,22 @@ class Conv3x3(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
-        self._remembered: tuple[int, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, in_channels, H, W) and mask (B, 1, H, W), a factor, to (B, out_channels, H, W)."""
         if not wins_on(x, min(self.in_channels, self.out_channels)):
             y = super().forward(x)
         elif torch.is_grad_enabled():
-            self._remembered = None
             y = Convolution.apply(x, self.weight, self.bias)
         else:
-            return convolve(x, self._kernels(), self.get_parameter("bias"), mask)
+            kernels = transformed(self.weight).transpose(1, 2)
+            return convolve(x, kernels, self.get_parameter("bias"), mask)
         return y if mask is None else y * mask
-
-    def _kernels(self) -> Tensor:
-        """The weight's kernels (36, C, O).
-
-        They are remembered while nothing shows that the weight may have changed: its version,
-        which fused optimisers do not count up, a gradient that is asked for, `train` and `eval`.
-        """
-        weight, remembered = self.weight, self._remembered
-        if weight.is_inference():  # has no version
-            return transformed(weight).transpose(1, 2)
-        version = weight._version  # noqa: SLF001 - there is no other way
-        if remembered is not None:
-            of_version, of_weight, kernels = remembered
-            if of_version == version and of_weight.data_ptr() == weight.data_ptr():
-                return kernels
-        kernels = transformed(weight).transpose(1, 2)
-        self._remembered = version, weight.detach(), kernels
-        return kernels
-
-    def train(self, mode: bool = True) -> Self:
-        """As torch's."""
-        self._remembered = None
-        return super().train(mode)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_remembered": None}
 
 
 def wins_on(x: Tensor, channels: int) -> bool:
     """Whether `Convolution` is there for x, and pays with so many channels in or out."""
-    return is_for(x) and channels >= FEWEST_CHANNELS
+    return use_kernels(x) and channels >= FEWEST_CHANNELS
 
 
 class Convolution(torch.autograd.Function):

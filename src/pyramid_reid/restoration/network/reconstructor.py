@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.core.params import HanSize, Restoration, Section, SwinSize
-from pyramid_reid.restoration.kernels.compiled import is_for
 from pyramid_reid.restoration.kernels.winograd import TILE, Conv3x3
 from pyramid_reid.restoration.network import extractors
 from pyramid_reid.restoration.network.bicubic import upsample
@@ -66,23 +65,8 @@ class Head(nn.Module):
         y = F.leaky_relu(y, 0.01, inplace=True)
         if mask is not None:
             y = y * F.interpolate(mask, scale_factor=self.scale, mode="nearest")
-        if is_for(y) and not torch.is_grad_enabled() and y.shape[3] % 2 == 0:
-            return convolve_pairs(y, self.rgb)
         residual: Tensor = self.rgb(y)
         return residual
-
-
-def convolve_pairs(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 3 x 3 convolution of (B, C, H, W) to few channels, to the last bit; W is even.
-
-    Two pixels of a row are one with twice the channels: a CPU's vectors, which hold channels, are
-    fuller.
-    """
-    weight, bias = conv.weight, conv.get_parameter("bias")
-    left, right = F.pad(weight, (0, 1)), F.pad(weight, (1, 0))  # four columns for two pixels
-    both = torch.cat([left, right]).contiguous(memory_format=torch.channels_last)
-    y = F.conv2d(x, both, bias.repeat(2), stride=(1, 2), padding=1)  # (B, 2 channels, H, W / 2)
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:1], *x.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 class Reconstructor(nn.Module):

@@ -13,10 +13,9 @@ import torch
 from timm.models import swin_transformer
 from torch import Tensor, nn
 
+from pyramid_reid.core.kernels import use_kernels
 from pyramid_reid.core.params import SwinSize
-from pyramid_reid.restoration.kernels.compiled import is_for
-from pyramid_reid.restoration.kernels.gelu import GELU
-from pyramid_reid.restoration.kernels.window_attention import WINDOW, WindowedAttention
+from pyramid_reid.restoration.kernels.window_attention import WINDOW, windowed_attention
 from pyramid_reid.restoration.kernels.winograd import Conv3x3
 
 MLP_RATIO = 2.0
@@ -25,7 +24,7 @@ MLP_RATIO = 2.0
 class SwinBlock(swin_transformer.SwinTransformerBlock):
     """STL: window attention, then an MLP, each with a skip; masks are made once per size.
 
-    On a CPU attention is `WindowedAttention`; a GPU has kernels for timm's.
+    Restoring on a CPU, attention is `windowed_attention`; in training, and on a GPU, timm's.
     """
 
     def __init__(self, dim: int, num_heads: int, shift: int) -> None:
@@ -40,15 +39,14 @@ class SwinBlock(swin_transformer.SwinTransformerBlock):
             always_partition=True,
             dynamic_mask=True,
         )
-        self.mlp.act = GELU()
 
     def _attn(self, x: Tensor) -> Tensor:
         """(S)W-MSA of (B, H, W, dim)."""
-        if not is_for(x):
+        if torch.is_grad_enabled() or not use_kernels(x):
             windowed: Tensor = super()._attn(x)  # type: ignore[no-untyped-call]
             return windowed
         bias = self.attn._get_rel_pos_bias()[0]  # noqa: SLF001 - (heads, N, N)
-        attended = WindowedAttention.apply(
+        attended = windowed_attention(
             self.attn.qkv(x), bias, self.get_attn_mask(x), self.shift_size[0], self.attn.scale
         )
         projected: Tensor = self.attn.proj(attended)

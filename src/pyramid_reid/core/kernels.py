@@ -1,0 +1,36 @@
+"""The one switch of what is computed by this project's own kernels instead of torch's operators.
+
+As timm's `use_fused_attn`: each kernel asks here, and computes by torch's operators where the
+answer is no. So the two can be compared, in tests and benchmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+_on = True
+
+
+def use_kernels(x: Tensor) -> bool:
+    """Whether kernels compute with x: float32 on a CPU, to stay so; GPUs have torch's own."""
+    return (
+        _on
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+@contextmanager
+def torch_only() -> Iterator[None]:
+    """Compute by torch's operators alone, in all threads."""
+    global _on  # noqa: PLW0603 - the switch
+    before, _on = _on, False
+    try:
+        yield
+    finally:
+        _on = before

@@ -1,0 +1,1 @@
+"""What trains an OSNet faster on a CPU, each beside its twin in torch."""
