@@ -10,7 +10,7 @@ from pyramid_reid.core import crops, protocol_record
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.core.tables import write_csv, write_json
-from pyramid_reid.evaluation import pictures, queries, ranked_lists, rankings
+from pyramid_reid.evaluation import mean_colour, pictures, queries, ranked_lists, rankings
 from pyramid_reid.retrieval.rerank import Rerank
 
 METRICS = Path("metrics/fusion.json")
@@ -27,7 +27,12 @@ def main(params: Params) -> str:
     rerank = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
     done = rankings.evaluate_splits(folders, weights, judging, rerank)
     metrics = rankings.report(done)
-    write_json(METRICS, metrics)
+    stores = {split.name: crops.CropStore(crops_of("ori") / split.name) for split in done}
+    colours = [
+        mean_colour.of_split(store, rule, settings.draws, derive_seed(params.seed, "gallery", name))
+        for name, store in stores.items()
+    ]
+    write_json(METRICS, metrics | {"mean_colour": rankings.means(colours)})
 
     per_query = queries.table(done)
     write_csv(OUT / "queries.csv", per_query)
@@ -44,9 +49,8 @@ def main(params: Params) -> str:
         write_csv(OUT / f"resolution_{figure}.csv", table)
 
     first = done[0]
-    store = crops.CropStore(crops_of("ori") / first.name)
     in_split = {branch: folder / first.name for branch, folder in folders.items()}
-    lists = ranked_lists.lists(first, in_split, store, weights, rule)
+    lists = ranked_lists.lists(first, in_split, stores[first.name], weights, rule)
     ranked_lists.draw(PLOTS / "ranked_lists.png", lists)
     fused = metrics["fused"]
     figures = f"fused Rank-1 {fused['rank1']:.1f} %, mAP {fused['mAP']:.1f} %"

@@ -13,7 +13,6 @@ import pandas as pd
 from pyramid_reid.core import crops, protocol_record, raw_set
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params
-from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.protocol import card, checks, packing, presets, roles
 
 RAW, OUT = Path("data/raw"), Path("data/crops")
@@ -72,13 +71,7 @@ def main(params: Params) -> str:
     with ThreadPoolExecutor() as pool:
         drawn_picture = pool.submit(draw, rules.name, OUT / names[0])
         cards = [
-            card.describe(
-                crops.CropStore(OUT / name),
-                rule,
-                params.evaluation.draws,
-                derive_seed(params.seed, "gallery", name),  # the galleries that evaluation draws
-            )
-            | of_split
+            card.describe(crops.CropStore(OUT / name), rule) | of_split
             for name, of_split in zip(names, lost, strict=True)
         ]
         drawn_picture.result()

@@ -250,6 +250,13 @@ def report(done: Sequence[Split]) -> dict[str, dict[str, float]]:
     return metrics
 
 
+def means(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of Rank-1 and mAP over splits, as `report` rounds them."""
+    return {
+        name: rounded(float(np.mean([of[name] for of in figures]))) for name in ("rank1", "mAP")
+    }
+
+
 def rounded(value: float) -> float:
     """A figure to two decimals, the same whatever order its terms were added up in.
 
