@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -10,13 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyramid_reid.reid.network.definitions import osnet_modules
 from pyramid_reid.reid.training.gates import gated_sum
 from pyramid_reid.reid.training.streams import Stacked, streams_of
 
-with warnings.catch_warnings():
-    # torchreid asks for its Cython evaluator on import; its evaluator is not used here
-    warnings.filterwarnings("ignore", message="Cython evaluation")
-    from torchreid.reid.models import osnet, osnet_ain
+osnet, osnet_ain = osnet_modules()
 
 SMALL = 2**18
 """Numbers in one stream's map of a batch up to which streams are stacked: 1 MiB at float32.
@@ -60,7 +57,7 @@ def unfuse_blocks(model: nn.Module) -> None:
         block.__class__ = original[type(block)]
 
 
-class Block(osnet.OSBlock):  # type: ignore[misc]
+class Block(osnet.OSBlock):  # type: ignore[misc, name-defined]
     """Omni-scale block, of IBN networks, too."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +66,7 @@ class Block(osnet.OSBlock):  # type: ignore[misc]
         return F.relu_(y if self.IN is None else self.IN(y))
 
 
-class BlockAIN(osnet_ain.OSBlock):  # type: ignore[misc]
+class BlockAIN(osnet_ain.OSBlock):  # type: ignore[misc, name-defined]
     """Omni-scale block of AIN networks."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +74,7 @@ class BlockAIN(osnet_ain.OSBlock):  # type: ignore[misc]
         return F.relu_(self.conv3(_streams_together(self, x)).add_(_skip(self, x)))
 
 
-class BlockINin(osnet_ain.OSBlockINin):  # type: ignore[misc]
+class BlockINin(osnet_ain.OSBlockINin):  # type: ignore[misc, name-defined]
     """Omni-scale block of AIN networks with instance normalisation."""
 
     def forward(self, x: Tensor) -> Tensor:

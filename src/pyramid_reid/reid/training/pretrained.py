@@ -8,9 +8,9 @@ from pathlib import Path
 import gdown
 import pooch
 from torch import Tensor, nn
-from torchreid.reid.models import osnet, osnet_ain
 
 from pyramid_reid.core.errors import UserError
+from pyramid_reid.reid.network.definitions import osnet_modules
 
 CLASSIFIER = "classifier."
 """Prefix of the layer that knows the identities of another set."""
@@ -59,7 +59,9 @@ def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path 
 
 def _address(model: str) -> str:
     """Where torchreid publishes the network's ImageNet weights."""
-    published = {**osnet.pretrained_urls, **osnet_ain.pretrained_urls}
+    published = {
+        name: url for module in osnet_modules() for name, url in module.pretrained_urls.items()
+    }
     if model not in published:
         raise UserError(
             f"torchreid publishes no ImageNet weights of {model}; they are there for"
