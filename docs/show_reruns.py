@@ -74,7 +74,7 @@ CHANGES = [
     comment("params.yaml"),
     comment("benchmarks/pipeline/cost.py"),
     comment("src/pyramid_reid/compare/differences.py"),
-    comment("src/pyramid_reid/evaluation/report.py"),
+    comment("src/pyramid_reid/evaluation/rankings.py"),
     comment("src/pyramid_reid/reid/training/loop.py"),
     comment("src/pyramid_reid/restoration/network/swinir.py"),
     comment("src/pyramid_reid/protocol/degradation.py"),

@@ -10,7 +10,7 @@ from pyramid_reid.core import crops
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.core.tables import write_csv, write_json
-from pyramid_reid.evaluation import pictures, queries, ranked_lists, report
+from pyramid_reid.evaluation import pictures, queries, ranked_lists, rankings
 from pyramid_reid.protocol.presets import PROTOCOLS
 from pyramid_reid.retrieval.rerank import Rerank
 
@@ -24,10 +24,10 @@ def main(params: Params) -> str:
     settings, weights = params.evaluation, params.fusion.weights
     folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
     rule = settings.rule or PROTOCOLS[params.data.name].rule
-    judging = report.Judging(rule, settings.draws, params.seed)
+    judging = rankings.Judging(rule, settings.draws, params.seed)
     rerank = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
-    done = report.evaluate_splits(folders, weights, judging, rerank)
-    metrics = report.report(done)
+    done = rankings.evaluate_splits(folders, weights, judging, rerank)
+    metrics = rankings.report(done)
     write_json(METRICS, metrics)
 
     per_query = queries.table(done)
@@ -38,7 +38,7 @@ def main(params: Params) -> str:
     write_json(UNCERTAINTY, told)
     pictures.uncertainty(PLOTS / "uncertainty.png", metrics, told)
 
-    curves = report.cmc_curves(done)
+    curves = rankings.cmc_curves(done)
     pictures.cmc(CMC / "cmc.png", curves)
     write_csv(CMC / "cmc.csv", curves)
     tables = queries.by_resolution(per_query)
@@ -52,7 +52,8 @@ def main(params: Params) -> str:
     lists = ranked_lists.lists(first, in_split, store, weights, rule)
     ranked_lists.draw(PLOTS / "ranked_lists.png", lists)
     fused = metrics["fused"]
-    return f"fused Rank-1 {fused['rank1']:.1f} %, mAP {fused['mAP']:.1f} %; all in {METRICS}"
+    figures = f"fused Rank-1 {fused['rank1']:.1f} %, mAP {fused['mAP']:.1f} %"
+    return f"{figures}; {queries.said_of_galleries(done, per_query)}; all in {METRICS}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.tables import write_csv, write_json
 from pyramid_reid.evaluation import pictures, weight_sweep
-from pyramid_reid.evaluation.report import Judging
+from pyramid_reid.evaluation.rankings import Judging
 from pyramid_reid.protocol.presets import PROTOCOLS
 
 METRICS, PLOTS = Path("metrics/weights.json"), Path("plots/weights")

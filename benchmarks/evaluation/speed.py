@@ -48,8 +48,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from pyramid_reid.core.params import BRANCHES  # noqa: E402
-from pyramid_reid.evaluation import report  # noqa: E402
-from pyramid_reid.evaluation.report import Judging, evaluate_splits  # noqa: E402
+from pyramid_reid.evaluation.rankings import Judging, evaluate_splits, report  # noqa: E402
 from pyramid_reid.retrieval.distance import (  # noqa: E402
     DistanceReader,
     normalize,

@@ -19,7 +19,7 @@ from benchmarks.fuzz.mutations import hostile, mutate
 from pyramid_reid.core import params, raw_set
 from pyramid_reid.core.crops import ROLES, Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.evaluation.report import Judging, evaluate_splits
+from pyramid_reid.evaluation.rankings import Judging, evaluate_splits
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.retrieval.distance import normalize, write_cosine_distances

@@ -18,8 +18,8 @@ import pandas as pd
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.tables import write_csv, write_json
-from pyramid_reid.evaluation import queries, report
-from pyramid_reid.evaluation.report import Judging, Split, common_splits, evaluate_splits
+from pyramid_reid.evaluation import queries
+from pyramid_reid.evaluation.rankings import Judging, Split, common_splits, evaluate_splits, report
 from pyramid_reid.protocol.presets import PROTOCOLS
 
 FIXED_WEIGHTS: dict[str, dict[str, float]] = {
@@ -123,7 +123,7 @@ def _judged(
 
 
 def _means(done: Sequence[Split], ranking: str) -> dict[str, float]:
-    """Figures of a ranking without their deviation over single-shot draws."""
+    """Figures of a ranking, means over draws, without the deviation of draws."""
     figures = report(done)[ranking]
     return {name: value for name, value in figures.items() if not name.endswith("_std")}
 

@@ -6,7 +6,7 @@ from PIL import Image
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.evaluation import ranked_lists
-from pyramid_reid.evaluation.report import Judging, evaluate_splits
+from pyramid_reid.evaluation.rankings import Judging, evaluate_splits
 
 
 def test_best_middle_and_worst_are_picked():

@@ -5,7 +5,7 @@ from scipy import stats
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.evaluation import queries
-from pyramid_reid.evaluation.report import Split
+from pyramid_reid.evaluation.rankings import Split
 from pyramid_reid.retrieval.metrics import evaluate
 from pyramid_reid.retrieval.uncertainty import bootstrap, cluster, sign_flip
 
@@ -20,6 +20,36 @@ def test_figures_are_means_over_splits_of_means_over_queries():
     # split 0: (1 + 3 + 5) / 3 = 3, of which person 7 gives 4 / 3; split 1: 10
     np.testing.assert_allclose(clusters.figures(), [6.5])
     np.testing.assert_allclose(clusters.contributions()[:, 0], [5 / 6, (4 / 3 + 10) / 2])
+
+
+def test_splits_may_have_any_numbers():
+    """Splits 3 and 7 alone, as a machine that runs its share of them has."""
+    values = [[1.0], [3.0], [5.0], [10.0]]
+    gaps = cluster(values, [7, 7, 2, 7], [3, 3, 3, 7])
+    np.testing.assert_allclose(gaps.figures(), [6.5])
+    assert np.isfinite(bootstrap(gaps, 50, rng())).all()
+    named = cluster(values, ["a", "a", "b", "a"], [3, 3, 3, 7])
+    np.testing.assert_array_equal(named.sums, gaps.sums[::-1])
+
+
+@pytest.mark.parametrize(
+    ("values", "pids", "message"),
+    [
+        ([[1.0], [np.nan]], [1, 2], "query 1 has a value of NaN"),
+        ([[1.0]], [1, 2], "1 values, 2 pids, 2 splits"),
+        ([["a"], ["b"]], [1, 2], "values must hold real numbers"),
+        ([[1.0], [2.0]], [1, None], "pids must hold whole numbers or text"),
+    ],
+)
+def test_values_that_cannot_be_added_up_are_refused(values, pids, message):
+    with pytest.raises(ValueError, match=message):
+        cluster(values, pids, [0, 0])
+
+
+def test_p_of_nothing_is_refused():
+    for differences in (np.zeros((0, 1)), [[1.0], [np.nan]]):
+        with pytest.raises(ValueError, match="differences of"):
+            sign_flip(differences, 100, rng())
 
 
 def test_intervals_are_those_of_scipy_where_each_person_has_one_query():
@@ -108,6 +138,21 @@ def test_the_table_holds_a_row_per_query_and_its_means_are_the_metrics(good):
     assert good["ori.mAP"].between(0, 100).all()
 
 
+def test_the_size_of_each_ranking_is_told(good):
+    # twelve gallery crops, none of them from the queries' camera
+    assert good.gallery_size.tolist() == [12] * 24
+    said = queries.said_of_galleries([split(0, 0.1), split(1, 0.1)], good)
+    assert said == "all 12 gallery crops in each ranking"
+    uneven = good.assign(gallery_size=[9] + [12] * 23)
+    assert queries.said_of_galleries([split(0, 0.1)], uneven) == (
+        "11.875 of 12 gallery crops in each ranking (at least 9)"
+    )
+    drawn = good.assign(gallery_size=6)
+    assert (
+        queries.said_of_galleries([split(0, 0.1)], drawn) == "6 of 12 gallery crops in each ranking"
+    )
+
+
 def test_what_is_told_of_uncertainty(good):
     told = queries.uncertainty(good, 500, 0)
     assert told["identities"] == 6
@@ -144,6 +189,23 @@ def test_another_experiment_is_compared_on_the_same_queries(good, tmp_path, caps
     monkeypatch.setattr("sys.argv", [*command, "a.csv", "c.csv"])
     assert main() == 2
     assert "pyramid-reid compare-queries: c.csv cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"ori.mINP": None}, "no table of queries: column ori.mINP is missing"),
+        ({"ori.mAP": np.nan}, "column ori.mAP holds what is no percentage"),
+        ({"fused.rank1": "high"}, "column fused.rank1 holds what is no percentage"),
+        ({"fused.rank1": 101}, "column fused.rank1 holds what is no percentage"),
+    ],
+)
+def test_a_table_without_figures_is_named(good, tmp_path, damage, message):
+    ((column, value),) = damage.items()
+    table = good.drop(columns=column) if value is None else good.assign(**damage)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match=message):
+        queries.read(tmp_path / "a.csv")
 
 
 def test_by_resolution_groups_by_height(good):

@@ -32,7 +32,7 @@ EXPECTED = {
     "threads": (AFTER_CROPS, JUDGED),
     "# in params.yaml": (set(), set()),
     "# in src/pyramid_reid/compare/differences.py": (set(), set()),
-    "# in src/pyramid_reid/evaluation/report.py": (JUDGED, set()),
+    "# in src/pyramid_reid/evaluation/rankings.py": (JUDGED, set()),
     "# in src/pyramid_reid/core/params.py": (EVERYTHING, set()),
 }
 

@@ -15,8 +15,8 @@ from pyramid_reid.restoration.kernels.gelu import GELU
 # Outputs and gradients of all that is compiled.
 EVERYTHING = """
 import hashlib, torch
-from pyramid_reid.restoration.swinir import SwinBlock
-from pyramid_reid.restoration.winograd import Conv3x3
+from pyramid_reid.restoration.network.swinir import SwinBlock
+from pyramid_reid.restoration.kernels.winograd import Conv3x3
 
 torch.manual_seed(0)
 sha = hashlib.sha256()

@@ -16,6 +16,7 @@ from pyramid_reid.restoration.inference import plan, restore
 from pyramid_reid.restoration.kernels.single_threads import single_threads
 from pyramid_reid.restoration.network import bicubic, reconstructor
 from pyramid_reid.restoration.network.extractors import PUBLISHED, build
+from pyramid_reid.restoration.network.images import to_pixels, to_tensor
 from pyramid_reid.restoration.training import loop, patches, quality
 from pyramid_reid.training.checkpoints import Checkpoints
 
@@ -114,7 +115,7 @@ def test_a_crop_s_result_does_not_depend_on_its_batch(name):
     model, images = trained_looking(name), crops()
     for crop, restored in zip(images, restore(model, images), strict=True):
         with torch.inference_mode():  # alone and unpadded by anyone else
-            alone = [patches.to_pixels(image)[0] for image in model(patches.to_tensor(crop[None]))]
+            alone = [to_pixels(image)[0] for image in model(to_tensor(crop[None]))]
         for ours, theirs in zip(restored, alone, strict=True):
             assert ours.shape == theirs.shape
             # one grey level: rounding of the same number to either side

@@ -1,7 +1,9 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -224,6 +226,158 @@ def test_nan_is_named(rule, place):
         evaluate(distances, *arrays([1], [2], [1, 2, 1], [1, 1, 2]), rule)
 
 
+# as in `test_by_hand`, in whole numbers
+HAND = [[2, 1, 3, 4], [9, 1, 8, 7]]
+HAND_LABELS = ([1, 2], [2, 2], [1, 2, 3, 1], [1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        list,
+        np.int64,
+        np.uint8,
+        np.float16,
+        np.float32,
+        np.longdouble,
+        pd.DataFrame,
+        torch.tensor,
+        lambda values: torch.tensor(values, dtype=torch.bfloat16),
+        lambda values: torch.tensor(values, dtype=torch.float64, requires_grad=True),
+        lambda values: np.array(values, ">f4"),
+        lambda values: [torch.tensor(row) for row in values],
+    ],
+)
+def test_distances_of_any_numbers_are_judged_alike(convert):
+    distances = convert(HAND)
+    for rule in ("market1501", "single_shot"):
+        expected = evaluate(np.array(HAND, float), *arrays(*HAND_LABELS), rule, 3)
+        same(evaluate(distances, *HAND_LABELS, rule, 3), expected)
+    parts = {"ori": distances, "h1": np.float32(HAND)}
+    fused = fuse(parts, {"ori": 0.5, "h1": 0.5})
+    assert fused.dtype == np.float32
+    np.testing.assert_array_equal(fused, HAND)
+    unit = normalize(distances)
+    np.testing.assert_array_equal(unit, normalize(np.array(HAND, float)))
+    np.testing.assert_allclose(cosine_distances(convert([[1, 0]]), convert([[0, 1]])), [[1]])
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.int8,
+        np.uint64,
+        np.float32,
+        torch.tensor,
+        pd.Series,
+        lambda values: [f"person {value}" for value in values],
+        lambda values: pd.Series([f"p{value}" for value in values]).to_numpy(),
+    ],
+)
+def test_labels_of_any_kind_are_judged_alike(convert):
+    expected = evaluate(np.array(HAND, float), *arrays(*HAND_LABELS))
+    same(evaluate(HAND, *map(convert, HAND_LABELS)), expected)
+
+
+def test_long_pids_of_different_types_are_told_apart():
+    """As float64, to which NumPy promotes int64 beside uint64, these two would be one person."""
+    query, gallery = np.array([2**62 + 1]), np.array([2**62, 2**62 + 1], np.uint64)
+    assert evaluate([[0.1, 0.9]], query, [1], gallery, [2, 2]).first_rank[0, 0] == 2
+
+
+@pytest.mark.parametrize(
+    ("distmat", "message"),
+    [
+        ([[1, None, 3, 4]] * 2, "distmat must hold real numbers, not objects such as 1"),
+        ([["a"] * 4] * 2, "distmat must hold real numbers, not <U1"),
+        (np.ones((2, 4), complex), "distmat must hold real numbers, not complex128"),
+        ([[1, 2, 3, 4], [1, 2]], "distmat cannot be made an array"),
+        ([1, 2, 3, 4], r"distmat must have 2 dimension\(s\), not the shape \(4,\)"),
+        (np.ones((2, 4, 1)), r"distmat must have 2 dimension\(s\), not the shape \(2, 4, 1\)"),
+        (np.ones((4, 2)), r"distmat is \(4, 2\) for 2 queries and 4 gallery images"),
+        (np.full((2, 4), 2**53 + 2), "distances has integers beyond 2\\*\\*53"),
+        (np.full((2, 4), np.nan, np.float16), r"query 0 \(pid 1, camid 2\) has a distance that is"),
+    ],
+)
+def test_what_is_no_distance_matrix_is_refused_in_a_sentence(distmat, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(distmat, *HAND_LABELS)
+
+
+@pytest.mark.parametrize(
+    ("place", "values", "message"),
+    [
+        (0, [1, 2.5], r"query_pids must hold whole numbers within 64 bits; entry 1 is 2.5"),
+        (0, [1, np.nan], "query_pids must hold whole numbers within 64 bits; entry 1 is nan"),
+        (0, np.array([1, 2**63], np.uint64), "entry 1 is 9223372036854775808"),
+        (0, [1, 1e30], r"entry 1 is 1e\+30"),
+        (0, [1, None], "query_pids must hold whole numbers or text, not objects"),
+        (0, [[1, 2]], r"query_pids must have 1 dimension, not the shape \(1, 2\)"),
+        (0, ["1", "2"], "query_pids and gallery_pids: one are numbers, one are text"),
+        # a single camera would have counted for all queries, a longer list of them cut off
+        (1, [2], "query_pids has 2 entries, query_camids 1"),
+        (3, [1, 1, 1, 1, 2], "gallery_pids has 4 entries, gallery_camids 5"),
+    ],
+)
+def test_what_are_no_labels_is_refused_in_a_sentence(place, values, message):
+    labels = [*HAND_LABELS[:place], values, *HAND_LABELS[place + 1 :]]
+    with pytest.raises(ValueError, match=message):
+        evaluate(HAND, *labels)
+
+
+def test_an_unknown_rule_is_no_rule():
+    """It was taken for market1501, and no draws gave NaN."""
+    with pytest.raises(ValueError, match="the rule 'single-shot' is none of market1501, all_shot"):
+        evaluate(HAND, *HAND_LABELS, "single-shot")
+    with pytest.raises(ValueError, match="0 single-shot galleries cannot be drawn"):
+        evaluate(HAND, *HAND_LABELS, "single_shot", 0)
+
+
+def test_rankings_know_how_many_images_they_hold():
+    labels = ([1, 2, 3], [1, 2, 1], [1, 1, 1, 2, 3, 3], [1, 1, 2, 1, 1, 1])
+    distances = np.arange(18).reshape(3, 6)
+    # two images of person 1 are of the query's camera; person 3 has no other and is not judged
+    assert evaluate(distances, *labels).gallery_size.tolist() == [4, 6]
+    assert evaluate(distances, *labels, "all_shot").gallery_size.tolist() == [6, 6, 6]
+    assert evaluate(distances, *labels, "single_shot").gallery_size.tolist() == [3, 3]
+
+
+def test_a_draw_may_be_judged_by_its_own_images():
+    rng = np.random.default_rng(0)
+    labels = np.arange(5), np.ones(5), np.arange(30) % 5, np.arange(30) % 2
+    distances = rng.random((5, 30))
+    judge = Judge(*labels, "single_shot", draws=4, seed=2)
+    assert judge.num_draws == 4
+    for draw in range(4):
+        gallery = judge.gallery(draw)
+        assert len(gallery) < 11
+        for start in (0, 3):
+            judge.judge(start, distances[start : start + 3, gallery], draw)
+    same(judge.results, evaluate(distances, *labels, "single_shot", 4, 2))
+    assert distances[:, Judge(*labels).gallery(0)].shape == (5, 30)
+
+
+def test_distances_that_must_not_be_changed_are_judged():
+    distances = np.array(HAND, float)
+    distances.flags.writeable = False
+    judge = Judge(*HAND_LABELS)
+    judge.judge(0, distances)
+    same(judge.results, evaluate(HAND, *HAND_LABELS))
+
+
+@pytest.mark.parametrize("start", [-1, 1])
+def test_rows_must_be_of_queries_that_there_are(start):
+    with pytest.raises(ValueError, match=r"the queries from -?1 on, of 1"):
+        Judge([1], [2], [1, 2], [1, 1]).judge(start, [[0.1, 0.2]])
+
+
+@pytest.mark.parametrize("ranks", [[], [0, 1], [1.5], ["a"], [np.nan]])
+def test_ranks_count_from_1(ranks):
+    with pytest.raises(ValueError, match="first_rank must hold whole numbers"):
+        cmc(ranks, 5)
+    assert cmc([[1, 3]], 3).tolist() == cmc(torch.tensor([1, 3]), 3).tolist() == [0.5, 0.5, 1]
+
+
 @pytest.mark.parametrize("shape", [(0, 2), (1, 3), (2, 2)])
 def test_sizes_must_fit(shape):
     number = 1 if shape[0] else 0
@@ -251,6 +405,39 @@ def test_features_without_direction_are_refused(bad):
         normalize(features)
 
 
+def test_distances_of_the_same_features_are_not_below_0():
+    rng = np.random.default_rng(0)
+    same, opposite = normalize(rng.normal(size=(200, 16))), -normalize(rng.normal(size=(200, 16)))
+    assert (same @ same.T).max() > 1  # what rounding does
+    distances = cosine_distances(np.concatenate([same, opposite]), same)
+    assert distances.min() == 0
+    assert cosine_distances(opposite, -opposite).max() == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (np.ones((2, 3)), "query features must have rows of length 1; row 0 has 1.73: normalize"),
+        ([[0, 1, np.nan]], "query features must have rows of length 1; row 0 has nan"),
+        (np.eye(2), "query features have 2 numbers, gallery features 3"),
+        ([1, 0, 0], "query features must have 2 dimension"),
+        ([["a"]], "query features must hold real numbers"),
+    ],
+)
+def test_features_without_a_cosine_are_refused(tmp_path, query, message):
+    with pytest.raises(ValueError, match=message):
+        cosine_distances(query, np.eye(3))
+    with pytest.raises(ValueError, match=message):
+        write_cosine_distances(tmp_path / "distmat.npy", query, np.eye(3))
+    assert not (tmp_path / "distmat.npy").exists()
+
+
+def test_features_of_half_precision_are_compared():
+    features = normalize(np.random.default_rng(0).normal(size=(5, 512)))
+    halved = cosine_distances(np.float16(features), torch.tensor(features))
+    np.testing.assert_allclose(halved, cosine_distances(features, features), atol=1e-3)
+
+
 def test_fusion_by_hand():
     distmats = {"ori": np.float32([[1, 2]]), "h1": np.float32([[3, 5]])}
     np.testing.assert_array_equal(fuse(distmats, {"ori": 2.0, "h1": 0.5}), [[3.5, 6.5]])
@@ -264,6 +451,13 @@ def test_fusion_needs_a_weight_for_each_branch_and_equal_shapes():
         fuse(distmats, {"ori": 1.0, "h1": 1.0})
 
 
+@pytest.mark.parametrize("weights", [(0, 0), (-1, 2), (np.nan, 1), (np.inf, 1)])
+def test_fusion_needs_weights_from_0_on(weights):
+    distmats = {"ori": np.zeros((1, 2)), "h1": np.zeros((1, 2))}
+    with pytest.raises(ValueError, match=r"the weight of ori is|no branch has a weight above 0"):
+        fuse(distmats, dict(zip(distmats, weights, strict=True)))
+
+
 def test_a_branch_without_weight_takes_no_part():
     distmats = {"ori": np.float32([[np.inf, np.nan]]), "h1": np.float32([[3, 5]])}
     np.testing.assert_array_equal(fuse(distmats, {"ori": 0.0, "h1": 2.0}), [[6, 10]])
@@ -273,7 +467,7 @@ def test_a_branch_without_weight_takes_no_part():
 def test_distance_files_hold_what_is_computed_at_once(tmp_path, monkeypatch, sizes):
     monkeypatch.setattr("pyramid_reid.retrieval.distance.WRITE_BYTES", 2 * 4 * 7)
     rng = np.random.default_rng(0)
-    query, gallery = (rng.normal(size=(size, 16)).astype(np.float32) for size in sizes)
+    query, gallery = (normalize(rng.normal(size=(size, 16))) for size in sizes)
     path = tmp_path / "distmat.npy"
     assert write_cosine_distances(path, query, gallery) == sizes
     np.testing.assert_allclose(np.load(path), cosine_distances(query, gallery), atol=1e-5)

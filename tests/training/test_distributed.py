@@ -49,8 +49,8 @@ def launch(folder, code, launcher=TORCHRUN, ok=True, **environment):
 
 SHARED = """
     import torch
-    from pyramid_reid import distributed
-    from pyramid_reid.runtime import is_main, rank
+    from pyramid_reid.training import distributed
+    from pyramid_reid.core.runtime import is_main, rank
 
     def main(params):
         device = distributed.join(torch.device("cpu"))
@@ -82,7 +82,7 @@ def test_processes_share_a_batch_and_sum_its_gradient(tmp_path):
 
 
 ALIKE = """
-    from pyramid_reid.errors import UserError
+    from pyramid_reid.core.errors import UserError
 
     def main(params):
         raise UserError("the same everywhere")
@@ -91,9 +91,9 @@ ALIKE = """
 """
 ONE_ALONE = """
     import torch
-    from pyramid_reid import distributed
-    from pyramid_reid.errors import UserError
-    from pyramid_reid.runtime import rank
+    from pyramid_reid.training import distributed
+    from pyramid_reid.core.errors import UserError
+    from pyramid_reid.core.runtime import rank
 
     def main(params):
         distributed.join(torch.device("cpu"))
@@ -168,10 +168,11 @@ TRAINING = """
     import json
     import torch
     import numpy as np
-    from pyramid_reid.checkpoints import Checkpoints
-    from pyramid_reid.distributed import join
-    from pyramid_reid.params import load
-    from pyramid_reid.reid import osnet, training
+    from pyramid_reid.training.checkpoints import Checkpoints
+    from pyramid_reid.training.distributed import join
+    from pyramid_reid.core.params import load
+    from pyramid_reid.reid.network import osnet
+    from pyramid_reid.reid.training import loop as training
 
     # in double precision, as AMSGrad soon makes much of the last bits of a small gradient
     augment, build = training.augment, osnet.build

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
-from pyramid_reid.evaluation.report import Split
+from pyramid_reid.evaluation.rankings import Split
 from pyramid_reid.retrieval.uncertainty import bootstrap, cluster, sign_flip
 
 KEYS = ["split", "pid", "camid", "ratio", "height", "width", "source"]
@@ -21,12 +21,17 @@ BINS = 4
 
 
 def table(done: Sequence[Split]) -> pd.DataFrame:
-    """A row per split and judged query: columns `KEYS`, then `name.figure`, means over draws."""
+    """A row per split and judged query: columns `KEYS`, `gallery_size`, then `name.figure`.
+
+    `gallery_size` is the number of gallery crops that the query is ranked against, in each draw;
+    figures are means over draws.
+    """
     parts = []
     for number, split in enumerate(done):
         first = next(iter(split.results.values()))
         rows = split.query.iloc[first.query][KEYS[1:]].reset_index(drop=True)
         rows.insert(0, "split", number)
+        rows["gallery_size"] = first.gallery_size
         for name, results in split.results.items():
             values = (
                 results.first_rank == 1,
@@ -39,6 +44,20 @@ def table(done: Sequence[Split]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def said_of_galleries(done: Sequence[Split], queries: pd.DataFrame) -> str:
+    """How many gallery crops a query is ranked against, of how many: means over queries and splits.
+
+    Args:
+        queries: as `table` makes it of `done`.
+    """
+    all_crops = float(np.mean([len(split.gallery) for split in done]))
+    mean, least = queries.gallery_size.mean(), queries.gallery_size.min()
+    if least == all_crops:
+        return f"all {least:g} gallery crops in each ranking"
+    said = "" if least == mean else f" (at least {least})"
+    return f"{mean:.5g} of {all_crops:.5g} gallery crops in each ranking{said}"
+
+
 def read(path: Path) -> pd.DataFrame:
     """Read a table of queries.
 
@@ -49,9 +68,14 @@ def read(path: Path) -> pd.DataFrame:
         queries = pd.read_csv(path)
     except DAMAGED as error:
         raise UserError(f"{path} cannot be read ({reason(error)})") from error
-    missing = {*KEYS, "fused.rank1"} - set(queries.columns)
+    rankings = {"fused", *names(queries)}
+    figures = [f"{name}.{figure}" for name in sorted(rankings) for figure in FIGURES]
+    missing = {*KEYS, *figures} - set(queries.columns)
     if missing:
         raise UserError(f"{path} is no table of queries: column {min(missing)} is missing")
+    for figure in figures:
+        if not pd.to_numeric(queries[figure], errors="coerce").between(0, 100).all():
+            raise UserError(f"{path}: column {figure} holds what is no percentage")
     return queries
 
 

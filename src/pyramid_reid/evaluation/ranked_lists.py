@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pyramid_reid.core.crops import CropStore, Pixels
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.figures import COLORS
-from pyramid_reid.evaluation.report import Split
+from pyramid_reid.evaluation.rankings import Split
 from pyramid_reid.retrieval.distance import DistanceReader
 from pyramid_reid.retrieval.fusion import fuse
 

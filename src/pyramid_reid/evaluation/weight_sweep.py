@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.progress import progress
-from pyramid_reid.evaluation.report import Judging, common_splits, distance_runs, labels
+from pyramid_reid.evaluation.rankings import Judging, common_splits, distance_runs, labels, rounded
 from pyramid_reid.retrieval.metrics import rows_at_a_time
 from pyramid_reid.retrieval.sweep import Sweep, best, simplex
 
@@ -55,8 +55,9 @@ def sweep(
             key: np.mean([of[key][n] for of, n in zip(test, indices, strict=True)]) for key in mean
         }
         return {
-            **{name: round(float(w), 4) for name, w in zip(names, weights, strict=True)},
-            **{key: round(float(value), 2) for key, value in figures.items()},
+            # all decimals: with these very weights `fuse` gives these very figures
+            **{name: round(float(w), 12) for name, w in zip(names, weights, strict=True)},
+            **{key: rounded(value) for key, value in figures.items()},
         }
 
     everywhere = len(splits)

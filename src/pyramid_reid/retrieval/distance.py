@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pyramid_reid.retrieval.arrays import numbers, unit_features
 
 Floats = NDArray[np.float32]
 
@@ -21,20 +23,22 @@ WRITE_BYTES = 2**26
 """Distances that are computed at a time: products of this size run at full speed."""
 
 
-def normalize(features: Floats) -> Floats:
+def normalize(features: ArrayLike) -> Floats:
     """Scale each row of (N, D) to Euclidean length 1.
 
     Raises:
-        ValueError: a row is zero, NaN or infinite, and has no direction.
+        ValueError: features are no (N, D) of numbers; or a row is zero, NaN or infinite, and has
+            no direction.
     """
-    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    rows = np.asarray(numbers(features, "features", 2), np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if bad.size:
         raise ValueError(f"{bad.size} features have no direction, the first in row {bad[0]}")
-    return np.asarray(features / lengths, np.float32)
+    return np.asarray(rows / lengths, np.float32)
 
 
-def cosine_distances(query: Floats, gallery: Floats) -> Floats:
+def cosine_distances(query: ArrayLike, gallery: ArrayLike) -> Floats:
     """1 - cos of the angle between every query and every gallery feature.
 
     Args:
@@ -42,25 +46,53 @@ def cosine_distances(query: Floats, gallery: Floats) -> Floats:
         gallery: (num_gallery, D), rows of length 1.
 
     Returns:
-        (num_query, num_gallery) float32 in [0, 2], up to rounding.
+        (num_query, num_gallery) float32 in [0, 2]. What rounding puts outside is moved to the end:
+        here and nowhere later, so that everything made of distances sees the same ones.
+
+    Raises:
+        ValueError: features are no (N, D) of numbers, differ in D, or are not of length 1.
     """
+    return _distances(*_unit_rows(query, gallery))
+
+
+def _distances(query: Floats, gallery: Floats) -> Floats:
     product: Floats = query @ gallery.T
-    return np.subtract(np.float32(1), product, out=product)
+    np.subtract(np.float32(1), product, out=product)
+    return np.clip(product, 0, 2, out=product)
 
 
-def write_cosine_distances(path: Path, query: Floats, gallery: Floats) -> tuple[int, int]:
+def _unit_rows(query: ArrayLike, gallery: ArrayLike) -> tuple[Floats, Floats]:
+    """Features as float32.
+
+    Raises:
+        ValueError: as `cosine_distances`.
+    """
+    first = unit_features(query, "query features")
+    second = unit_features(gallery, "gallery features")
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"query features have {first.shape[1]} numbers, gallery features {second.shape[1]}"
+        )
+    return first, second
+
+
+def write_cosine_distances(path: Path, query: ArrayLike, gallery: ArrayLike) -> tuple[int, int]:
     """Write `cosine_distances(query, gallery)` as a .npy file without ever holding all of it.
 
     Returns:
         Its shape.
+
+    Raises:
+        ValueError: as `cosine_distances`; nothing is written then.
     """
+    query, gallery = _unit_rows(query, gallery)
     shape = (len(query), len(gallery))
     rows = max(1, WRITE_BYTES // (4 * max(1, shape[1])))
     with path.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, shape[0], rows):
-            file.write(cosine_distances(query[start : start + rows], gallery).data)
+            file.write(_distances(query[start : start + rows], gallery).data)
     return shape
 
 

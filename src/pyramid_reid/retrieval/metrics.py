@@ -20,12 +20,16 @@ results say which ones were judged.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pyramid_reid.retrieval.arrays import as_array, labels, numbers, real_array
 
 Ints = NDArray[np.integer]
+Labels = NDArray[Any]
+"""Whole numbers, or names."""
 Rule = Literal["market1501", "all_shot", "single_shot"]
 
 RANKS = (1, 5, 10, 20)
@@ -40,6 +44,8 @@ class QueryResults:
 
     Attributes:
         query: (num_judged,) rows of the queries that have a true match, rising.
+        gallery_size: (num_judged,) gallery images that each of them is ranked against, in each
+            draw.
         first_rank: (draws, num_judged) rank of the nearest true match, from 1; one draw unless the
             rule is single_shot.
         average_precision: (draws, num_judged) mean of the precision at each true match, in (0, 1].
@@ -48,6 +54,7 @@ class QueryResults:
     """
 
     query: NDArray[np.int64]
+    gallery_size: NDArray[np.int64]
     first_rank: NDArray[np.int64]
     average_precision: NDArray[np.float64]
     inverse_negative_penalty: NDArray[np.float64]
@@ -60,15 +67,17 @@ class Judge:
     ever computed or kept.
 
     Attributes:
+        num_query, num_gallery: how many there are.
+        num_draws: single-shot galleries; 1 under other rules.
         results: filled in by `judge`.
     """
 
     def __init__(
         self,
-        query_pids: Ints,
-        query_camids: Ints,
-        gallery_pids: Ints,
-        gallery_camids: Ints,
+        query_pids: ArrayLike,
+        query_camids: ArrayLike,
+        gallery_pids: ArrayLike,
+        gallery_camids: ArrayLike,
         rule: Rule = "market1501",
         draws: int = 1,
         seed: int = 0,
@@ -76,7 +85,7 @@ class Judge:
         """Find each query's true matches.
 
         Args:
-            query_pids, query_camids: (num_query,).
+            query_pids, query_camids: (num_query,) whole numbers or names.
             gallery_pids, gallery_camids: (num_gallery,).
             rule: see above.
             draws: how often a single-shot gallery is drawn; other rules ignore it.
@@ -84,21 +93,34 @@ class Judge:
                 gives other draws.
 
         Raises:
-            ValueError: there is no query, or none has a true match.
+            ValueError: there is no query, none has a true match, labels are neither whole numbers
+                nor names, their numbers do not fit, or rule or draws is none.
         """
+        if rule not in get_args(Rule):
+            raise ValueError(f"the rule {rule!r} is none of {', '.join(get_args(Rule))}")
+        if draws < 1:
+            raise ValueError(f"{draws} single-shot galleries cannot be drawn: at least 1")
+        query_pids, query_camids = _pair(query_pids, query_camids, "query")
+        gallery_pids, gallery_camids = _pair(gallery_pids, gallery_camids, "gallery")
+        for name, ours, theirs in (
+            ("pids", query_pids, gallery_pids),
+            ("camids", query_camids, gallery_camids),
+        ):
+            if len(theirs) and ours.dtype.kind != theirs.dtype.kind:
+                raise ValueError(f"query_{name} and gallery_{name}: one are numbers, one are text")
         if not len(query_pids):
             raise ValueError("there is no query")
-        self._pids, self._camids = np.asarray(query_pids), np.asarray(query_camids)
-        self.num_gallery = len(gallery_pids)
+        self._pids, self._camids = query_pids, query_camids
+        self.num_query, self.num_gallery = len(query_pids), len(gallery_pids)
         # the images of each query's person, flat: those of query q are _own[_start[q]:_start[q+1]]
         by_pid = np.argsort(gallery_pids, kind="stable")
-        sorted_pids = np.asarray(gallery_pids)[by_pid]
+        sorted_pids = gallery_pids[by_pid]
         first = np.searchsorted(sorted_pids, query_pids, side="left")
         counts = np.searchsorted(sorted_pids, query_pids, side="right") - first
         self._start = np.concatenate([[0], np.cumsum(counts)])
         flat = np.arange(self._start[-1]) - np.repeat(self._start[:-1] - first, counts)
         self._own = by_pid[flat]
-        camids = np.asarray(gallery_camids)[self._own]
+        camids = gallery_camids[self._own]
         self._true = (camids != np.repeat(query_camids, counts)) | (rule == "all_shot")
         matches = np.bincount(
             np.repeat(np.arange(len(query_pids)), counts)[self._true], minlength=len(query_pids)
@@ -112,13 +134,17 @@ class Judge:
         if single:
             self._draw(by_pid, sorted_pids, np.repeat(np.arange(len(counts)), counts), draws, seed)
         self._single = single
-        shape = (draws if single else 1, len(valid))
+        self.num_draws = draws if single else 1
+        shape = (self.num_draws, len(valid))
+        size = self.num_gallery - counts[valid] + matches[valid]
+        if single:
+            size = np.full(len(valid), len(self._drawn[0]))
         self.results = QueryResults(
-            valid, np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
+            valid, size, np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
         )
 
     def _draw(
-        self, by_pid: Ints, sorted_pids: Ints, query_of_own: Ints, draws: int, seed: int
+        self, by_pid: Ints, sorted_pids: Labels, query_of_own: Ints, draws: int, seed: int
     ) -> None:
         """Draw the single-shot galleries: of each person, and as true match of each query."""
         people, group_start = np.unique(sorted_pids, return_index=True)
@@ -148,18 +174,38 @@ class Judge:
         others[self._own[span]] = False
         return [(self._own[span][self._true[span]], np.flatnonzero(others))]
 
-    def judge(self, start: int, distances: NDArray[np.floating]) -> None:
+    def gallery(self, draw: int) -> NDArray[np.int64] | slice:
+        """Gallery images that queries are ranked against in a draw, rising; all of them as a slice.
+
+        Those that were drawn of each person, and those that take the place of one from a query's
+        own camera. What is made of more than two images at once, as re-ranking is, must be made of
+        these alone.
+        """
+        if not self._single:
+            return slice(None)
+        return np.unique(np.concatenate([self._drawn[draw], self._match[draw]]))
+
+    def judge(self, start: int, distances: ArrayLike, draw: int | None = None) -> None:
         """Judge the queries from row `start` on.
 
         Args:
             start: query of the first row.
-            distances: (rows, num_gallery), smaller is nearer; sorted in place.
+            distances: (rows, num_gallery), smaller is nearer; floats are sorted in place.
+            draw: judge this draw alone; distances are of the images of its `gallery` only.
 
         Raises:
-            ValueError: the width does not fit, or a distance is NaN.
+            ValueError: the size does not fit, or distances are no numbers, or NaN.
         """
-        if distances.ndim != 2 or distances.shape[1] != self.num_gallery:
-            raise ValueError(f"distances are {distances.shape} for {self.num_gallery} images")
+        columns = self.gallery(draw) if self._single and draw is not None else slice(None)
+        distances = numbers(distances, "distances", 2)
+        if not distances.flags.writeable:
+            distances = distances.copy()
+        width = self.num_gallery if isinstance(columns, slice) else len(columns)
+        if distances.shape[1] != width or not 0 <= start <= len(self._pids) - len(distances):
+            raise ValueError(
+                f"distances are {distances.shape} for {width} images and the queries from {start}"
+                f" on, of {len(self._pids)}"
+            )
         queries = np.arange(start, start + len(distances))
         lost = np.isnan(distances.min(axis=1))
         if lost.any():
@@ -170,22 +216,30 @@ class Judge:
             )
         judged = queries[self._matches[queries] > 0]
         if judged.size and self._single:
-            self._judge_draws(distances, judged, start)
+            for each in range(self.num_draws) if draw is None else [draw]:
+                self._judge_draw(each, columns, distances, judged, start)
         elif judged.size:
             self._judge_all(distances, judged, start)
 
-    def _judge_draws(self, distances: NDArray[np.floating], judged: Ints, start: int) -> None:
-        """Ranks in each single-shot gallery."""
+    def _judge_draw(
+        self,
+        draw: int,
+        columns: NDArray[np.int64] | slice,
+        distances: NDArray[np.floating],
+        judged: Ints,
+        start: int,
+    ) -> None:
+        """Ranks in one single-shot gallery; `columns` are the images that distances are of."""
         places, rows, results = self._place[judged], judged - start, self.results
-        for draw, (drawn, match) in enumerate(zip(self._drawn, self._match, strict=True)):
-            nearer = (
-                distances[rows[:, None], drawn] <= distances[rows, match[places]][:, None]
-            )  # (judged, people)
-            nearer[np.arange(len(judged)), self._person[judged]] = False
-            rank = 1 + np.count_nonzero(nearer, axis=1)
-            results.first_rank[draw, places] = rank
-            results.average_precision[draw, places] = 1 / rank
-            results.inverse_negative_penalty[draw, places] = 1 / rank
+        drawn, match = self._drawn[draw], self._match[draw][places]
+        if not isinstance(columns, slice):
+            drawn, match = np.searchsorted(columns, drawn), np.searchsorted(columns, match)
+        nearer = distances[rows[:, None], drawn] <= distances[rows, match][:, None]
+        nearer[np.arange(len(judged)), self._person[judged]] = False  # (judged, people)
+        rank = 1 + np.count_nonzero(nearer, axis=1)
+        results.first_rank[draw, places] = rank
+        results.average_precision[draw, places] = 1 / rank
+        results.inverse_negative_penalty[draw, places] = 1 / rank
 
     def _judge_all(self, distances: NDArray[np.floating], judged: Ints, start: int) -> None:
         """Ranks of all true matches in the whole gallery."""
@@ -213,7 +267,19 @@ class Judge:
         results.inverse_negative_penalty[0, places] = counts / ranks[ends - 1]
 
 
-def _no_match(query_pids: Ints, query_camids: Ints, rule: Rule) -> str:
+def _pair(pids: ArrayLike, camids: ArrayLike, role: str) -> tuple[Labels, Labels]:
+    """Pids and camids of the same images.
+
+    Raises:
+        ValueError: they are no labels, or not as many.
+    """
+    pids, camids = labels(pids, f"{role}_pids"), labels(camids, f"{role}_camids")
+    if len(pids) != len(camids):
+        raise ValueError(f"{role}_pids has {len(pids)} entries, {role}_camids {len(camids)}")
+    return pids, camids
+
+
+def _no_match(query_pids: Labels, query_camids: Labels, rule: Rule) -> str:
     named = ", ".join(
         f"query {row} (pid {pid}, camid {camid})"
         for row, (pid, camid) in enumerate(zip(query_pids[:5], query_camids[:5], strict=True))
@@ -229,11 +295,11 @@ def rows_at_a_time(num_gallery: int) -> int:
 
 
 def evaluate(
-    distmat: NDArray[np.floating],
-    query_pids: Ints,
-    query_camids: Ints,
-    gallery_pids: Ints,
-    gallery_camids: Ints,
+    distmat: ArrayLike,
+    query_pids: ArrayLike,
+    query_camids: ArrayLike,
+    gallery_pids: ArrayLike,
+    gallery_camids: ArrayLike,
     rule: Rule = "market1501",
     draws: int = 1,
     seed: int = 0,
@@ -241,35 +307,43 @@ def evaluate(
     """Judge every query of a distance matrix, which is left as it is.
 
     Args:
-        distmat: (num_query, num_gallery), smaller is nearer.
-        query_pids, query_camids: (num_query,).
+        distmat: (num_query, num_gallery), smaller is nearer; of any real numbers, as an array, a
+            tensor of torch or nested lists.
+        query_pids, query_camids: (num_query,) whole numbers or names.
         gallery_pids, gallery_camids: (num_gallery,).
         rule, draws, seed: as `Judge` takes them.
 
     Raises:
-        ValueError: there is no query, sizes do not fit, a distance is NaN, or no query has a true
-            match in the gallery.
+        ValueError: there is no query, sizes do not fit, distances are no numbers, one is NaN, or no
+            query has a true match in the gallery; or as `Judge`.
     """
-    if distmat.shape != (len(query_pids), len(gallery_pids)):
-        raise ValueError(
-            f"distmat is {distmat.shape} for {len(query_pids)} queries and"
-            f" {len(gallery_pids)} gallery images"
-        )
     judge = Judge(query_pids, query_camids, gallery_pids, gallery_camids, rule, draws, seed)
-    rows = rows_at_a_time(len(gallery_pids))
-    for start in range(0, len(query_pids), rows):
-        judge.judge(start, np.array(distmat[start : start + rows]))
+    distances = real_array(distmat, "distmat", 2)
+    if distances.shape != (judge.num_query, judge.num_gallery):
+        raise ValueError(
+            f"distmat is {distances.shape} for {judge.num_query} queries and"
+            f" {judge.num_gallery} gallery images"
+        )
+    rows = rows_at_a_time(judge.num_gallery)
+    for start in range(0, judge.num_query, rows):
+        judge.judge(start, np.array(distances[start : start + rows]))
     return judge.results
 
 
-def cmc(first_rank: NDArray[np.int64], max_rank: int) -> NDArray[np.float64]:
+def cmc(first_rank: ArrayLike, max_rank: int) -> NDArray[np.float64]:
     """Cumulative matching characteristic: share of queries matched at rank k = 1 … max_rank.
 
     Args:
-        first_rank: of any shape. Ranks beyond the gallery's size repeat the last share.
+        first_rank: of any shape, from 1. Ranks beyond the gallery's size repeat the last share.
+
+    Raises:
+        ValueError: there is no rank, or one is no whole number from 1.
     """
-    counts = np.bincount(np.minimum(first_rank, max_rank + 1).ravel(), minlength=max_rank + 2)
-    return np.asarray(np.cumsum(counts)[1 : max_rank + 1] / first_rank.size)
+    ranks = labels(as_array(first_rank, "first_rank").ravel(), "first_rank")
+    if not ranks.size or ranks.dtype.kind == "U" or ranks.min() < 1:
+        raise ValueError("first_rank must hold whole numbers from 1, one at least")
+    counts = np.bincount(np.minimum(ranks, max_rank + 1), minlength=max_rank + 2)
+    return np.asarray(np.cumsum(counts)[1 : max_rank + 1] / ranks.size)
 
 
 def summaries(results: QueryResults) -> dict[str, NDArray[np.float64]]:

@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pyramid_reid.retrieval.arrays import numbers, unit_features
+from pyramid_reid.retrieval.fusion import taking_part
 
 Floats = NDArray[np.float32]
 
 CHUNK_BYTES = 2**26
 """Distances or gathered features that are held at a time."""
+SAME = 1e-6
+"""Share of the sum of weights below which distances are rounding: products of float32 features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,43 +41,87 @@ class Rerank:
     lambda_value: float = 0.3
 
 
-def join(features: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
+def join(features: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Floats:
     """One vector per image whose products are weighted sums of the branches' cosines.
 
     Args:
         features: per branch (N, D_b), rows of length 1.
-        weights: per branch, at least 0.
+        weights: per branch, at least 0, one of them above. A branch of weight 0 takes no part,
+            whatever its features are.
 
     Returns:
         (N, sum of D_b).
+
+    Raises:
+        ValueError: branches differ or hold different numbers of images, a weight is none, or
+            features are no (N, D) of rows of length 1.
     """
+    if set(features) != set(weights):
+        raise ValueError(f"features of {sorted(features)}, weights of {sorted(weights)}")
+    parts = {
+        branch: unit_features(features[branch], f"features of {branch}")
+        for branch in taking_part(weights)
+    }
+    if len({len(part) for part in parts.values()}) != 1:
+        raise ValueError(f"numbers of images differ: { ({k: len(v) for k, v in parts.items()}) }")
     return np.concatenate(
-        [np.float32(np.sqrt(weights[branch])) * features[branch] for branch in features], axis=1
+        [np.float32(np.sqrt(weights[branch])) * part for branch, part in parts.items()], axis=1
     )
 
 
 def rerank(
-    query: Floats, gallery: Floats, total: float, settings: Rerank
+    query: ArrayLike, gallery: ArrayLike, total: float, settings: Rerank
 ) -> Iterator[tuple[int, Floats]]:
     """Re-ranked distances, run after run of queries.
+
+    Every image of the gallery may be a neighbour and moves the distances of others: hand over those
+    alone that are judged. Where all images have the same features, all distances are 0.
 
     Args:
         query: (num_query, D) joined features; `gallery`: (num_gallery, D).
         total: sum of the weights: the distance of two images is this less their product.
 
-    Yields:
-        First row of the run, and its distances (rows, num_gallery).
+    Returns:
+        Runs: first row, and distances (rows, num_gallery).
+
+    Raises:
+        ValueError: there is no query or no gallery, or features are no (N, D) of finite numbers of
+            one D, at once and not with the first run.
     """
-    features = np.concatenate([query, gallery])
-    count, num_query = len(features), len(query)
+    first, second = (
+        np.asarray(numbers(values, name, 2), np.float32)
+        for values, name in ((query, "query features"), (gallery, "gallery features"))
+    )
+    if not len(first) or not len(second) or first.shape[1] != second.shape[1]:
+        raise ValueError(
+            f"query features are {first.shape}, gallery features {second.shape}: there must be one"
+            " of each, and of as many numbers"
+        )
+    features = np.concatenate([first, second])
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if bad.size:
+        raise ValueError(f"features of {bad.size} images are NaN or infinite, the first {bad[0]}")
+    return _runs(features, len(first), total, settings)
+
+
+def _runs(
+    features: Floats, num_query: int, total: float, settings: Rerank
+) -> Iterator[tuple[int, Floats]]:
+    """Runs of `rerank`, of joined features: the queries' first."""
+    count = len(features)
+    rows = max(1, CHUNK_BYTES // (4 * count))
     neighbours, largest = _neighbours(features, total, max(settings.k1 + 1, settings.k2))
+    if largest.min() <= np.square(SAME * total):  # one image is at all others, so all are at all
+        for start in range(0, num_query, rows):
+            stop = min(start + rows, num_query)
+            yield start, np.zeros((stop - start, count - num_query), np.float32)
+        return
     encoding = _encode(features, total, neighbours, largest, settings.k1)
     if settings.k2 > 1:
         near = neighbours[:, : settings.k2]
         averages = _sparse(near, np.full(near.shape, 1 / near.shape[1], np.float32))
         encoding = averages @ encoding
     columns = encoding.T.tocsr()
-    rows = max(1, CHUNK_BYTES // (4 * count))
     for start in range(0, num_query, rows):
         stop = min(start + rows, num_query)
         original = _squared(features[start:stop], features, total)[:, num_query:]
@@ -88,6 +137,7 @@ def rerank(
 def _squared(some: Floats, features: Floats, total: float) -> Floats:
     distances: Floats = some @ features.T
     np.subtract(np.float32(total), distances, out=distances)
+    np.maximum(distances, 0, out=distances)  # below 0 by rounding; its square would be above
     return np.square(distances, out=distances)
 
 
@@ -101,6 +151,8 @@ def _neighbours(features: Floats, total: float, k: int) -> tuple[NDArray[np.int6
         squared = _squared(features[start : start + rows], features, total)
         span = slice(start, start + len(squared))
         largest[span] = squared.max(axis=1)
+        own = np.arange(len(squared))
+        squared[own, start + own] = -1  # itself first, also among copies
         near = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)
         order = np.argsort(np.take_along_axis(squared, near, axis=1), axis=1, kind="stable")
         neighbours[span] = np.take_along_axis(near, order, axis=1)
@@ -150,7 +202,9 @@ def _encode(
     for start in range(0, len(row), step):
         span = slice(start, start + step)
         product = np.einsum("ij,ij->i", features[row[span]], features[encoding.indices[span]])
-        encoding.data[span] = np.exp(-np.square(total - product) / largest[row[span]])
+        encoding.data[span] = np.exp(
+            -np.square(np.maximum(total - product, 0)) / largest[row[span]]
+        )
     encoding.data /= np.bincount(row, encoding.data, len(features))[row]
     return encoding
 

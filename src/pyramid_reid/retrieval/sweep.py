@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from pyramid_reid.retrieval.arrays import numbers
+from pyramid_reid.retrieval.fusion import weighted_sum
 from pyramid_reid.retrieval.metrics import Judge
 
 Floats = NDArray[np.float32]
@@ -20,7 +22,12 @@ def simplex(branches: int, step: float) -> NDArray[np.float64]:
 
     Args:
         step: divides 1.
+
+    Raises:
+        ValueError: it does not.
     """
+    if not 0 < step <= 1 or abs(1 / step - round(1 / step)) > 1e-9:
+        raise ValueError(f"the step {step} must divide 1, as 0.05 or 0.25 do")
     parts = round(1 / step)
     # a composition of `parts` is given by where the bars stand between the stars
     places = list(combinations(range(parts + branches - 1), branches - 1))
@@ -33,10 +40,10 @@ def simplex(branches: int, step: float) -> NDArray[np.float64]:
 class Sweep:
     """Judges every query under every point of a grid of weights.
 
-    The true matches are found in the sorted row by a mark in the last bit of their distances'
-    32-bit pattern, which is free once the sign is dropped; with it a match comes after another
-    person's image at the same distance, as everywhere. Distances just below 0, which rounding
-    makes of 0, count as 0.
+    The distances are those that `fuse` gives with a point's weights, bit for bit. The true matches
+    are found in the sorted row by a mark in the last bit of their distances' 32-bit pattern, which
+    is free as no distance has a sign; with it a match comes after another person's image at the
+    same distance, as everywhere.
     """
 
     def __init__(self, judge: Judge, points: NDArray[np.float64]) -> None:
@@ -50,19 +57,31 @@ class Sweep:
         self._rank1 = np.zeros(len(points))
         self._precision = np.zeros(len(points))
 
-    def add(self, start: int, distances: Floats) -> None:
+    def add(self, start: int, distances: ArrayLike) -> None:
         """Judge the queries from row `start` on.
 
         Args:
-            distances: (branches, rows, num_gallery).
+            distances: (branches, rows, num_gallery), from 0 on.
 
         Raises:
-            ValueError: a distance is NaN.
+            ValueError: the size does not fit, distances are no numbers, or one is NaN, infinite or
+                below 0.
         """
-        for row in range(distances.shape[1]):
+        distances = np.asarray(numbers(distances, "distances", 3), np.float32)
+        branches, rows, width = distances.shape
+        expected = self._points.shape[1], self._judge.num_gallery
+        if (branches, width) != expected or not 0 <= start <= self._judge.num_query - rows:
+            raise ValueError(
+                f"distances are {distances.shape} for {expected[0]} branches, {expected[1]} images"
+                f" and the queries from {start} on, of {self._judge.num_query}"
+            )
+        # NaN is neither at least 0 nor below infinity
+        wrong = ~((distances >= 0) & (distances < np.inf)).all(axis=(0, 2))
+        if wrong.any():
+            query = start + int(np.flatnonzero(wrong)[0])
+            raise ValueError(f"query {query} has a distance that is NaN, infinite or below 0")
+        for row in range(rows):
             query = start + row
-            if np.isnan(distances[:, row].min(initial=np.inf)):
-                raise ValueError(f"query {query} has a distance that is NaN")
             draws = self._judge.columns(query)
             for true, others in draws:
                 if len(true):
@@ -78,8 +97,7 @@ class Sweep:
         number = np.arange(1, matches + 1)
         for first in range(0, len(self._points), block):
             span = slice(first, first + block)
-            fused = self._points[span] @ distances
-            np.maximum(fused, 0, out=fused)
+            fused = weighted_sum(list(distances), self._points[span])
             keys = fused.view(np.uint32)
             keys <<= 1
             keys[:, :matches] |= 1
@@ -96,5 +114,10 @@ class Sweep:
 
 
 def best(points: NDArray[np.float64], precision: NDArray[np.float64]) -> int:
-    """The point of highest mAP; among equals, the one nearest to equal weights."""
+    """The point of highest mAP; among equals, the one nearest to equal weights.
+
+    Args:
+        points: (points, branches).
+        precision: (points,) mAP.
+    """
     return int(np.lexsort(((points**2).sum(axis=1), -precision.round(9)))[0])

@@ -6,7 +6,8 @@ bootstrap; Efron and Tibshirani 1993, ch. 8), and a difference between two ranki
 giving each identity's difference a random sign (Fisher's randomisation test).
 
 Both say how the figures would vary with other people before the same networks. They say nothing of
-other trainings; the deviation over splits does.
+other trainings; the deviation over splits does. What a query reached is its mean over single-shot
+draws: the noise of draws is in neither, and has a figure of its own (`evaluation.report`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from pyramid_reid.retrieval.arrays import labels, numbers
 
 Floats = NDArray[np.float64]
 
@@ -40,19 +43,30 @@ class Clusters:
         return np.asarray(self.contributions().sum(axis=0))
 
 
-def cluster(values: Floats, pids: NDArray[np.integer], splits: NDArray[np.integer]) -> Clusters:
+def cluster(values: ArrayLike, pids: ArrayLike, splits: ArrayLike) -> Clusters:
     """Add up the values of queries per identity and split.
 
     Args:
         values: (num_query, figures).
-        pids: (num_query,) any numbers.
-        splits: (num_query,) numbers from 0 on without gaps.
+        pids: (num_query,) whole numbers or names.
+        splits: (num_query,) the same; those between which no query is are no splits.
+
+    Raises:
+        ValueError: there is no query, numbers of queries differ, or a value is NaN.
     """
-    _, person = np.unique(pids, return_inverse=True)
-    shape = (int(person.max()) + 1, int(splits.max()) + 1)
-    sums, counts = np.zeros((*shape, values.shape[1])), np.zeros(shape)
-    np.add.at(sums, (person, splits), values)
-    np.add.at(counts, (person, splits), 1)
+    given = np.asarray(numbers(values, "values", 2), np.float64)
+    people, person = np.unique(labels(pids, "pids"), return_inverse=True)
+    numbered, split = np.unique(labels(splits, "splits"), return_inverse=True)
+    if not len(given) == len(person) == len(split) or not len(given):
+        raise ValueError(f"{len(given)} values, {len(person)} pids, {len(split)} splits of queries")
+    if np.isnan(given).any():
+        raise ValueError(
+            f"query {np.flatnonzero(np.isnan(given).any(axis=1))[0]} has a value of NaN"
+        )
+    shape = (len(people), len(numbered))
+    sums, counts = np.zeros((*shape, given.shape[1])), np.zeros(shape)
+    np.add.at(sums, (person, split), given)
+    np.add.at(counts, (person, split), 1)
     return Clusters(sums, counts)
 
 
@@ -72,7 +86,7 @@ def bootstrap(clusters: Clusters, resamples: int, rng: np.random.Generator) -> F
 
 
 def sign_flip(
-    differences: NDArray[np.float64], resamples: int, rng: np.random.Generator
+    differences: ArrayLike, resamples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Two-sided p-values that paired differences add up to nothing, (figures,).
 
@@ -81,8 +95,14 @@ def sign_flip(
 
     Args:
         differences: (identities, figures) what each identity adds to each difference.
+
+    Raises:
+        ValueError: there is no identity, or a difference is NaN.
     """
+    differences = np.asarray(numbers(differences, "differences", 2), np.float64)
     identities = len(differences)
+    if not identities or np.isnan(differences).any():
+        raise ValueError(f"differences of {identities} identities, of which none may be NaN")
     exact = identities < 63 and 2**identities <= resamples
     if exact:
         bits = np.arange(2**identities)[:, None] >> np.arange(identities) & 1

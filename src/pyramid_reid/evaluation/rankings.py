@@ -100,7 +100,8 @@ def evaluate_splits(
     Args:
         folders: of each branch's distances, with a subfolder per split.
         weights: of each branch.
-        rerank: also judge the re-ranked fused distance, as `reranked`.
+        rerank: also judge the re-ranked fused distance, as `reranked`. Each single-shot gallery is
+            re-ranked by itself: a crop that was not drawn is no neighbour of those that were.
 
     Raises:
         UserError: the branches do not belong together, a distance is NaN, or no query has a true
@@ -122,9 +123,16 @@ def evaluate_splits(
                 except ValueError as error:
                     raise UserError(f"{each}, {name}: {error}") from error
         if rerank:
-            joined = joined_features({b: folder / name for b, folder in folders.items()}, weights)
-            for start, run in reranked(*joined, sum(weights.values()), rerank):
-                judges["reranked"].judge(start, run)
+            in_split = {branch: folder / name for branch, folder in folders.items()}
+            joined = joined_features(in_split, weights, len(query), len(gallery))
+            judge, total = judges["reranked"], sum(weights.values())
+            try:
+                for draw in range(judge.num_draws):
+                    of_draw = joined[1][judge.gallery(draw)]
+                    for start, run in reranked(joined[0], of_draw, total, rerank):
+                        judge.judge(start, run, draw)
+            except ValueError as error:
+                raise UserError(f"reranked, {name}: {error}") from error
         results = {each: judge.results for each, judge in judges.items()}
         done.append(Split(name, query, gallery, results))
     return done
@@ -159,22 +167,30 @@ def distance_runs(
 
 
 def joined_features(
-    folders: Mapping[str, Path], weights: Mapping[str, float]
+    folders: Mapping[str, Path], weights: Mapping[str, float], num_query: int, num_gallery: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Query and gallery features of a split, whose products are fused similarities.
 
     Raises:
-        UserError: a branch's features are missing or damaged.
+        UserError: a branch's features are missing, damaged, or of other crops than its tables.
     """
+    expected = {"query": num_query, "gallery": num_gallery}
     features: dict[str, dict[str, NDArray[np.float32]]] = {"query": {}, "gallery": {}}
     for branch, folder in folders.items():
         try:
             with np.load(folder / "features.npz") as file:
                 for role, of_branch in features.items():
                     of_branch[branch] = file[role]
+            for role, count in expected.items():
+                if len(features[role][branch]) != count:
+                    found = len(features[role][branch])
+                    raise ValueError(f"{found} {role} features for {count} crops")
         except DAMAGED as error:
             raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
-    return join(features["query"], weights), join(features["gallery"], weights)
+    try:
+        return join(features["query"], weights), join(features["gallery"], weights)
+    except ValueError as error:
+        raise UserError(f"{', '.join(map(str, folders.values()))}: {error}") from error
 
 
 def labels(folders: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -209,18 +225,38 @@ def _labels_in(path: Path) -> pd.DataFrame:
 
 
 def report(done: Sequence[Split]) -> dict[str, dict[str, float]]:
-    """Figures in percent to two decimals: mean over splits and draws.
+    """Figures in percent to two decimals: mean over splits of the mean over draws.
 
-    The sample deviation over splits and draws is there if there are several.
+    With several splits `…_std` is the sample deviation over splits of the means over draws. With
+    several single-shot draws `…_draws_std` is the sample deviation over the draws of a split, mean
+    over splits.
     """
     metrics = {}
     for name in done[0].results:
-        per_split = [pd.DataFrame(summaries(split.results[name])) for split in done]
-        figures = pd.concat(per_split)
-        metrics[name] = figures.mean().round(2).to_dict()
-        if len(figures) > 1:
-            metrics[name] |= figures.std().round(2).add_suffix("_std").to_dict()
+        draws = [summaries(split.results[name]) for split in done]
+        of_splits = pd.DataFrame(
+            {figure: [of[figure].mean() for of in draws] for figure in draws[0]}
+        )
+        told = of_splits.mean()
+        if len(done) > 1:
+            told = pd.concat([told, of_splits.std().add_suffix("_std")])
+        if len(draws[0]["mAP"]) > 1:
+            noise = {
+                f"{figure}_draws_std": np.mean([of[figure].std(ddof=1) for of in draws])
+                for figure in draws[0]
+            }
+            told = pd.concat([told, pd.Series(noise)])
+        metrics[name] = {figure: rounded(value) for figure, value in told.items()}
     return metrics
+
+
+def rounded(value: float) -> float:
+    """A figure to two decimals, the same whatever order its terms were added up in.
+
+    What two orders leave different is far beyond the ninth decimal; a half in the third decimal
+    must not go up in one stage and down in the other for it.
+    """
+    return round(round(float(value), 9), 2)
 
 
 def cmc_curves(done: Sequence[Split]) -> pd.DataFrame:
