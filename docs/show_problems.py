@@ -86,11 +86,30 @@ def few_people(root: Path) -> None:
     manifest(root, *rows, header="path,pid,camid")
 
 
+def one_camera(root: Path) -> None:
+    """Four people whom one camera saw."""
+    rows = [f"{n}.png,{n // 2},1" for n in range(8)]
+    manifest(root, *rows, header="path,pid,camid")
+
+
+def one_camera_with_roles(root: Path) -> None:
+    """The same, with a split."""
+    rows = [f"{n}.png,{n // 2},1,{'query' if n % 2 else 'gallery'}" for n in range(8)]
+    manifest(root, "t.png,9,1,train", *rows)
+
+
+def folder_per_person(root: Path) -> None:
+    """Two folders that may be one person's."""
+    for path in ("17/a.png", "0017/b.png", "18/c.png"):
+        (root / path).parent.mkdir(parents=True)
+        crop().save(root / path)
+
+
 def mistaken_table(root: Path) -> None:
     """A manifest with mistakes."""
-    manifest(root, "a.png,1,1,train")
+    manifest(root, "a.png,1,1,train", "b.png,1,1,train")
     (root / "manifest.csv").write_text(
-        "path,pid,camid,role\na.png,1,1,train\nb.png,1,1,train\na.png,x,2,\n../c.png,1,1,test\n"
+        "path,pid,camid,role\na.png,17,1,train\ncrops/b.png,0017,1,train\na.png,-1,2,\n../c.png,1,1,test\n"
     )
 
 
@@ -131,7 +150,8 @@ def main() -> None:
         messages = []
         for make, camera in (
             (broken_images, None), (broken_split, None), (few_people, 2), (few_people, 3),
-            (few_people, None), (mistaken_table, None),
+            (few_people, None), (one_camera, 1), (one_camera_with_roles, None),
+            (mistaken_table, None),
         ):  # fmt: skip
             root = data / make.__name__
             if not root.exists():
@@ -141,6 +161,8 @@ def main() -> None:
         manifest(root, "t.png,1,1,train", "q.png,2,2,query", "g.png,2,1,gallery", "u.png,1,2,train")
         params = params_of("manifest", root, None)
         messages.append(said(params, lambda: crop().save(root / "q.png")))
+        folder_per_person(data / "folders")
+        messages.append(said(params_of("folders", data / "folders", None)))
         viper(data)
         places = (data, data / "VIPeR" / "cam_a", data / "few_people", data / "Viper")
         messages += [said(params_of("viper", place, None)) for place in places]

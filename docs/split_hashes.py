@@ -1,6 +1,7 @@
 """Print the SHA-256 of the splits of data sets, so that others can verify that they have the same.
 
     python docs/split_hashes.py caviar4reid=/path/to/CAVIAR4REID prid2011=/path/to/prid_2011
+    python docs/split_hashes.py cuhk03:labeled_new=/path/to/cuhk03
 
 A hash is that of the lines `role,ratio,pid,camid,path` of a split, sorted by path, as CSV; the
 `simulate` stage writes the same ones to data/crops/splits.csv. `splits.csv` beside this file holds
@@ -20,29 +21,33 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from pyramid_reid.datasets.registry import DATASETS  # noqa: E402
 from pyramid_reid.protocol import roles  # noqa: E402 - needs the path above
-from pyramid_reid.protocol.presets import PROTOCOLS  # noqa: E402
+from pyramid_reid.protocol.presets import preset  # noqa: E402
 
 
-def hashes(name: str, root: Path, seed: int) -> pd.DataFrame:
+def hashes(name: str, variant: str | None, root: Path, seed: int) -> pd.DataFrame:
     """A row per split: data, protocol, seed, split, sha256."""
-    images = [(i.path, i.pid, i.camid, i.role, "") for i in DATASETS[name].read(root, None)]
+    dataset, rules = DATASETS[name], preset(name, variant)
+    images = [(i.path, i.pid, i.camid, i.role, "") for i in dataset.read(root, variant)]
     raw = pd.DataFrame(images, columns=["path", "pid", "camid", "role", "sha256"])
-    rules = PROTOCOLS[name]
-    rows = [
-        (name, rules.name, seed, split, roles.digest(roles.assign(raw, rules, seed, split)))
-        for split in range(rules.splits)
-    ]
+    test_sets = [set(pids) for pids in dataset.test_sets(root)] if dataset.test_sets else []
+    rows = []
+    for split in range(rules.splits):
+        crops = roles.assign(raw, rules, seed, split, test_sets=test_sets)
+        rows.append((name, rules.name, seed, split, roles.digest(crops)))
     return pd.DataFrame(rows, columns=["data", "protocol", "seed", "split", "sha256"])
 
 
 def main() -> None:
     """Print a CSV table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER")
+    parser.add_argument("sets", nargs="+", metavar="NAME[:VARIANT]=FOLDER")
     parser.add_argument("--seed", type=int, default=1, help="as in params.yaml (default 1)")
     arguments = parser.parse_args()
     pairs = [each.split("=", 1) for each in arguments.sets]
-    tables = [hashes(name, Path(root), arguments.seed) for name, root in pairs]
+    tables = []
+    for named, root in pairs:
+        name, _, variant = named.partition(":")
+        tables.append(hashes(name, variant or None, Path(root), arguments.seed))
     print(pd.concat(tables).to_csv(index=False, lineterminator="\n"), end="")
 
 

@@ -51,7 +51,7 @@ def main(params: Params) -> str:
         root = folder
     else:
         root = Path(data.root) if data.root else downloaded(data)
-    images = dataset.read(root, data.variant)
+    images = dataset.read(root, data.variant or data.camera_pattern)
     OUT.mkdir(parents=True, exist_ok=True)
     if dataset.extract:
         dataset.extract(root, data.variant, folder)
@@ -60,7 +60,17 @@ def main(params: Params) -> str:
         pd.DataFrame(rows, columns=["split", "pid"]).to_csv(OUT / raw_set.TEST_SETS, index=False)
     table = layout.record(folder, images)
     table.to_csv(OUT / raw_set.IMAGES, index=False, lineterminator="\n")
-    return f"{len(table)} images of {table.pid.nunique()} people in {folder}, listed in {OUT}"
+    names, said = layout.names(images), ""
+    for note in layout.name_notes(names):
+        print(f"download: note: {note}", flush=True)
+    for name, rows, what in (
+        (raw_set.NAMES, names, "numbers of names"),
+        (raw_set.FURTHER, layout.further(images), "further columns"),
+    ):
+        if len(rows):
+            rows.to_csv(OUT / name, index=False, lineterminator="\n")
+            said += f", {what} in {OUT / name}"
+    return f"{len(table)} images of {table.pid.nunique()} people in {folder}, listed in {OUT}{said}"
 
 
 if __name__ == "__main__":

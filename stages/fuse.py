@@ -6,12 +6,11 @@ from _stage import crops_of, run
 
 from pathlib import Path
 
-from pyramid_reid.core import crops
+from pyramid_reid.core import crops, protocol_record
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.core.tables import write_csv, write_json
 from pyramid_reid.evaluation import pictures, queries, ranked_lists, rankings
-from pyramid_reid.protocol.presets import PROTOCOLS
 from pyramid_reid.retrieval.rerank import Rerank
 
 METRICS, UNCERTAINTY = Path("metrics/fusion.json"), Path("metrics/uncertainty.json")
@@ -23,7 +22,8 @@ def main(params: Params) -> str:
     """Write the figures, their uncertainty, what each query reached, and pictures."""
     settings, weights = params.evaluation, params.fusion.weights
     folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
-    rule = settings.rule or PROTOCOLS[params.data.name].rule
+    recorded = protocol_record.read(crops_of("ori"))
+    rule = protocol_record.evaluation_rule(settings.rule, recorded)
     judging = rankings.Judging(rule, settings.draws, params.seed)
     rerank = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
     done = rankings.evaluate_splits(folders, weights, judging, rerank)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid.core import crops, raw_set
+from pyramid_reid.core import crops, protocol_record, raw_set
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params
 from pyramid_reid.core.runtime import derive_seed
@@ -29,25 +29,46 @@ def draw(name: str, split: Path) -> None:
 
 def main(params: Params) -> str:
     """Write a crop store per split, the hash of each split, and the data card."""
-    rules = presets.resolve(params.data.name, params.data.splits, params.simulate)
-    root, raw = image_folder(params.data.root, params.data.name), raw_set.read_images(RAW)
-    rule = params.evaluation.rule or rules.rule
+    data, simulate = params.data, params.simulate
+    if simulate.low_camera not in {None, "random"}:
+        number = raw_set.camera_number(simulate.low_camera, RAW)
+        simulate = simulate.model_copy(update={"low_camera": number})
+    rules = presets.resolve(data.name, data.variant, data.splits, simulate)
+    recorded = presets.record(rules)
+    root, raw = image_folder(data.root, data.name), raw_set.read_images(RAW)
+    rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     drawn = params.reid.validation_identities, raw_set.read_test_sets(RAW)
-    numbers = range(params.data.first_split, params.data.first_split + rules.splits)
+    numbers = range(data.first_split, data.first_split + rules.splits)
     problems, splits = checks.of_cameras(raw), dict[int, pd.DataFrame]()
+    lost = list[dict[str, int]]()
     try:
         for split in numbers:
-            splits[split] = roles.assign(raw, rules, params.seed, split, *drawn)
-            found = checks.of_split(splits[split], rule)
+            decided = roles.decide(raw, rules, params.seed, split, *drawn)
+            lost.append(roles.left_out(decided))
+            splits[split] = roles.taking_part(decided)
+            allow = rules.allow_duplicates
+            found = checks.of_split(splits[split], rule, allow_duplicates=allow)
+            if not (splits[split].role == "query").any():
+                found.append(f"the protocol leaves out {roles.told(lost[-1])}")
             problems += [problem for problem in found if problem not in problems]
     except UserError as error:
-        problems += [str(error), *packing.unreadable(root, raw)]
+        problems = [*(problems or [str(error)]), *packing.unreadable(root, raw)]
     else:
         problems += packing.pack(root, raw.path, splits, rules, params.seed, OUT)
     checks.raise_all(f"{rules.name} in {root}", problems)
+    for note in checks.camera_notes(raw):
+        print(f"simulate: note: {note}", flush=True)
+    copies = [sum(map(len, checks.duplicates(assigned))) for assigned in splits.values()]
+    if any(copies):
+        print(
+            f"simulate: note: {max(copies)} images of a split are copies of others with another"
+            " person, camera or role; duplicate_images in the data card",
+            flush=True,
+        )
     names = crops.splits(OUT)
     hashes = pd.DataFrame({"split": names, "sha256": map(roles.digest, splits.values())})
     hashes.to_csv(OUT / "splits.csv", index=False, lineterminator="\n")
+    protocol_record.write(OUT, recorded)
     with ThreadPoolExecutor() as pool:
         drawn_picture = pool.submit(draw, rules.name, OUT / names[0])
         cards = [
@@ -57,14 +78,20 @@ def main(params: Params) -> str:
                 params.evaluation.draws,
                 derive_seed(params.seed, "gallery", name),  # the galleries that evaluation draws
             )
-            for name in names
+            | of_split
+            for name, of_split in zip(names, lost, strict=True)
         ]
         drawn_picture.result()
-    figures = card.mean(cards) | {"splits_sha256": roles.digest_of_all(hashes.sha256)}
+    cards = [each | {"duplicate_images": n} for each, n in zip(cards, copies, strict=True)]
+    means = card.mean(cards)
+    figures = means | {"splits_sha256": roles.digest_of_all(hashes.sha256)}
     CARD.parent.mkdir(exist_ok=True)
     CARD.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
     crops_each = len(splits[numbers[-1]])
-    return f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT}"
+    return (
+        f"{rules.name}, {len(names)} split(s) of {crops_each} crops from {root} in {OUT};"
+        f" {card.sentence(means)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """Try all fusion weights on a grid: chosen on validation identities, and at best on test data."""
 
-from _stage import run
+from _stage import crops_of, run
 
 # isort: split
 
 from pathlib import Path
 
+from pyramid_reid.core import protocol_record
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.tables import write_csv, write_json
 from pyramid_reid.evaluation import pictures, weight_sweep
 from pyramid_reid.evaluation.rankings import Judging
-from pyramid_reid.protocol.presets import PROTOCOLS
 
 METRICS, PLOTS = Path("metrics/weights.json"), Path("plots/weights")
 
@@ -18,7 +18,8 @@ METRICS, PLOTS = Path("metrics/weights.json"), Path("plots/weights")
 def main(params: Params) -> str:
     """Write the figures of equal, chosen and best weights, and those of the whole grid."""
     folders = {branch: Path("data/distances") / branch for branch in BRANCHES}
-    rule = params.evaluation.rule or PROTOCOLS[params.data.name].rule
+    recorded = protocol_record.read(crops_of("ori"))
+    rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     judging = Judging(rule, params.evaluation.draws, params.seed)
     surface, chosen = weight_sweep.sweep(folders, judging, params.sweep.step)
     write_json(METRICS, chosen)

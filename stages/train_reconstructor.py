@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyramid_reid.core import crops, figures
+from pyramid_reid.core import crops, figures, protocol_record
 from pyramid_reid.core.params import Params
 from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
 from pyramid_reid.restoration.network import reconstructor
@@ -50,7 +50,7 @@ def main(params: Params) -> str:
     """Write a network per split, PSNR and SSIM beside bicubic, curves and pictures."""
     restoration, device = params.restoration, join(start_torch(params.device, params.threads))
     settings = params.model_dump(include={"seed", "threads", "device", "restoration"})
-    settings["degradation"] = params.simulate.degradation
+    settings["degradation"] = protocol_record.read(CROPS).degradation
     start = [] if restoration.pretrained == "none" else [Path(restoration.pretrained)]
     trained, compared = [], []
     for split in crops.splits(CROPS):

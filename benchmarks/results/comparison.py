@@ -63,9 +63,9 @@ def of_experiments(records: Records, rows: Sequence[Row]) -> list[Row]:
 def per_query(records: Records, row: Row) -> pd.DataFrame:
     """What each query of each split reached: `queries.KEYS`, then row.rank1, row.mAP, row.mINP."""
     parts = []
-    for number, record in enumerate(records[row.experiment]):
+    for record in records[row.experiment]:
         part = record.queries[queries.KEYS[1:]].copy()
-        part.insert(0, "split", number)
+        part.insert(0, "split", record.split)
         for figure in queries.FIGURES:
             part[f"row.{figure}"] = record.queries[f"{row.ranking}.{figure}"]
         parts.append(part)

@@ -15,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 
+from pyramid_reid.core import protocol_record
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.tables import write_csv, write_json
 from pyramid_reid.evaluation import queries
 from pyramid_reid.evaluation.rankings import Judging, Split, common_splits, evaluate_splits, report
-from pyramid_reid.protocol.presets import PROTOCOLS
 
 FIXED_WEIGHTS: dict[str, dict[str, float]] = {
     "equal": dict.fromkeys(BRANCHES, 0.25),
@@ -86,7 +86,8 @@ def collect(
     folders = {branch: project / "data/distances" / branch for branch in BRANCHES}
     if common_splits(folders) != [f"split_{split}"]:
         raise UserError(f"{project / 'data/distances'} does not hold split {split} alone")
-    rule = params.evaluation.rule or PROTOCOLS[params.data.name].rule
+    recorded = protocol_record.read(project / "data/crops")
+    rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     judging = Judging(rule, params.evaluation.draws, params.seed)
     figures, tables = _judged(folders, weights, judging)
     noted = {

@@ -129,6 +129,10 @@ def test_surprises_of_yaml_are_named_by_key_or_line(tmp_path, old, new, said):
         ({"name": "viper", "url": "ftp://a/b.zip"}, "data.url"),
         ({"name": "viper", "sha256": "abc"}, "data.sha256"),
         ({"name": "cuhk03", "variant": "new"}, "is none of detected_classic, labeled_classic"),
+        ({"name": "manifest", "camera_pattern": "c(.)"}, "data.camera_pattern must be null"),
+        ({"name": "folders", "camera_pattern": "c(."}, "is no regular expression"),
+        ({"name": "folders", "camera_pattern": "c."}, "has 0 groups: put brackets"),
+        ({"name": "folders", "camera_pattern": "(c)(.)"}, "has 2 groups: put brackets"),
     ],
 )
 def test_a_source_or_variant_that_the_set_cannot_have_is_named(tmp_path, raw_params, data, said):
@@ -145,6 +149,8 @@ def test_a_source_or_variant_that_the_set_cannot_have_is_named(tmp_path, raw_par
         {"name": "viper", "root": "/a"},
         {"name": "manifest", "url": "https://a/b.zip?c=d", "sha256": "0A" * 32},
         {"name": "cuhk03", "root": "/a", "variant": "labeled_new"},
+        {"name": "folders", "root": "/a", "camera_pattern": r"_c(\d+)"},
+        {"name": "folders", "root": "/a", "camera_pattern": r"(a|b)_c(?P<camera>\d+)"},
     ],
 )
 def test_a_real_set_has_a_folder_or_an_address(tmp_path, raw_params, data):

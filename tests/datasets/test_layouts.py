@@ -4,6 +4,7 @@ import csv
 import io
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import h5py
@@ -21,7 +22,7 @@ from torchreid.reid.data.datasets.image.market1501 import Market1501
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import VARIANTS, Data
-from pyramid_reid.core.raw_set import load_pixels
+from pyramid_reid.core.raw_set import camera_number, load_pixels, read_names
 from pyramid_reid.datasets import cuhk03, layout
 from pyramid_reid.datasets.layout import RawImage
 from pyramid_reid.datasets.registry import DATASETS
@@ -107,13 +108,13 @@ def test_prid_s_people_beyond_200_are_not_the_same_in_both_cameras(tmp_path):
 PRID = ["0001", "0200", "0201"]
 
 
-def test_grid_s_distractors_share_a_pid_that_nobody_asks_for(tmp_path):
+def test_each_of_grid_s_distractors_is_a_person_of_its_own(tmp_path):
     tree(tmp_path, *TREES["grid"], "features_and_partitions.mat")
     tree(tmp_path, "gallery/0000_1_25698_101_16_87_246.jpeg", "gallery/0000_8_2_1_1_8_24.jpeg")
     assert DATASETS["grid"].read(tmp_path, None) == [
         RawImage("probe/0001_1_25004_107_32_106_221.jpeg", 1, 1),
-        RawImage("gallery/0000_1_25698_101_16_87_246.jpeg", 0, 2, "gallery"),
-        RawImage("gallery/0000_8_2_1_1_8_24.jpeg", 0, 2, "gallery"),
+        RawImage("gallery/0000_1_25698_101_16_87_246.jpeg", 10_001, 2, "gallery"),
+        RawImage("gallery/0000_8_2_1_1_8_24.jpeg", 10_002, 2, "gallery"),
         RawImage("gallery/0001_2_25023_116_134_128_330.jpeg", 1, 2),
     ]
 
@@ -472,17 +473,35 @@ def test_a_manifest_may_have_roles_another_name_and_excel_s_mark_and_line_ends(o
     [
         ("", r"line 1: expected the columns path,pid,camid"),
         ("path,pid,camid\n", "lists no image"),
-        ("path;pid;camid\na;1;1\n", r"line 1: .*got 'path;pid;camid'"),
+        ("path|pid|camid\na|1|1\n", r"line 1: .*got 'path\|pid\|camid'"),
+        ("sep=;\npath;pid\na;1\n", "line 2: expected"),
         ("path,pid\nfour.jpeg,1\n", "line 1: expected"),
-        ("path,pid,camid,rol\nfour.jpeg,1,1,train\n", "line 1: expected"),
+        ("path,pid,camid,rol\nfour.jpeg,1,1,test\n", "column 'rol' is not read: call it role"),
+        ("path,pid,camid,Split\nfour.jpeg,1,1,train\n", "'Split' is not read: call it role"),
         ("path,pid,camid,pid\nfour.jpeg,1,1,1\n", "line 1: expected"),
         ("path,pid,camid\nfour.jpeg,1\n", "3 columns, but line 2 has 2"),
-        ("path,pid,camid\nfour.jpeg,one,1\n", r"line 2 pid 'one' is no whole number"),
-        ("path,pid,camid\nfour.jpeg,1,-1\n", r"line 2 camid '-1' is no whole number"),
-        ("path,pid,camid\nfour.jpeg,1.0,²\n", r"line 2 .*'²'.*line 2 pid '1.0'"),
+        ("path,pid,camid\nfour.jpeg,,1\n", r"line 2 pid '' is empty"),
+        ("path,pid,camid\nfour.jpeg,1,-1\n", r"line 2 camid '-1' is neither a whole number"),
+        ("path,pid,camid\nfour.jpeg,1.5,1\n", r"line 2 pid '1.5' is neither a whole number"),
+        ("path,pid,camid\nfour.jpeg,2.0E+11,1\n", "line 2 pid '2.0E.11' .* as text"),
+        ("path,pid,camid\nfour.jpeg,1,1\na/one.JPG,1,\n", "line 3 camid '' .*name this camera"),
+        (
+            "path,pid,camid\nfour.jpeg,17,1\na/one.JPG,0017,1\n",
+            r"line 3 pid '17' and '0017' \(line 2, line 3\) may be one person or several",
+        ),
+        (
+            "path,pid,camid\nfour.jpeg,1,c1\na/one.JPG,1,C01\n",
+            r"line 3 camid 'c1' and 'C01' \(line 2, line 3\) may be one camera or several",
+        ),
         ("path,pid,camid\n\n../four.jpeg,1,1\n", r"line 3 path '\.\./four\.jpeg' leaves"),
         ("path,pid,camid\n/etc/passwd.png,1,1\n", "line 2 path '/etc/passwd.png' leaves"),
-        ("path,pid,camid\n./four.jpeg,1,1\n", "line 2 path .* is no plain path"),
+        ("path,pid,camid\na/../../four.jpeg,1,1\n", "line 2 path .* leaves"),
+        ("path,pid,camid\n..\\four.jpeg,1,1\n", "line 2 path .* leaves"),
+        ("path,pid,camid\nC:\\x\\four.jpeg,1,1\n", "line 2 path .* is absolute: give it below"),
+        ("path,pid,camid\nhttps://a/four.jpeg,1,1\n", "line 2 path .* is an address: get the"),
+        ("path,pid,camid\nA/One.jpg,1,1\n", r"\(there is 'a/one.JPG': case counts\)"),
+        ("path,pid,camid\ncrops/a/one.JPG,1,1\n", r"\(there is 'a/one.JPG': a path begins below"),
+        ("path,pid,camid\nfour.jpeg,1,1\n./four.jpeg,2,1\n", "line 3 names .* after line 2"),
         ("path,pid,camid\nmanifest.csv,1,1\n", "line 2 path 'manifest.csv' is no plain path"),
         ("path,pid,camid\nfive.png,1,1\n", "line 2 'five.png' cannot be read: No such file"),
         ("path,pid,camid\na,1,1\n", "line 2 path 'a' is no plain path"),
@@ -512,8 +531,134 @@ def test_mistakes_of_a_manifest_are_named_by_line(own, tmp_path_factory, text, s
     assert "\n" not in str(caught.value)
 
 
+ROWS = [(name, pid, camid) for name, pid, camid in zip(OWN, "7654", "1212", strict=True)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delimiter": ";"},
+        {"delimiter": "\t"},
+        {"delimiter": ";", "before": "sep=;\n"},
+        {"delimiter": ";", "before": "sep=;\r\n", "lineterminator": "\r\n"},
+        {"delimiter": "\t", "encoding": "utf-16"},
+        {"encoding": "utf-8-sig", "lineterminator": "\r"},
+        {"header": ("Path", " PID", "CamID ")},
+        {"header": ("", "path", "pid", "camid", "")},
+    ],
+)
+def test_tables_are_read_as_programs_write_them(own, options):
+    header = options.get("header", ("path", "pid", "camid"))
+    rows = [("0", *row, "") for row in ROWS] if len(header) == 5 else ROWS
+    text = io.StringIO(newline="")
+    style = {key: options[key] for key in ("delimiter", "lineterminator") if key in options}
+    csv.writer(text, **{"lineterminator": "\n", **style}).writerows([header, *rows])
+    root = own(
+        options.get("before", "") + text.getvalue(),
+        newline="",
+        encoding=options.get("encoding", "utf-8"),
+    )
+    expected = [RawImage(path, int(pid), int(camid)) for path, pid, camid in ROWS]
+    assert DATASETS["manifest"].read(root, None) == expected
+
+
+def test_a_workbook_is_named_as_one(own):
+    root = own("")
+    for start, said in (
+        (b"PK\x03\x04", "an Excel or Open"),
+        (b"\xd0\xcf\x11\xe0", "an Excel file"),
+    ):
+        (root / "people.xlsx").write_bytes(start + b"\0\xff")
+        with pytest.raises(UserError, match=rf"people\.xlsx is {said}.*: save it as CSV"):
+            DATASETS["manifest"].read(root / "people.xlsx", None)
+
+
+def test_names_are_numbered_and_the_numbers_recorded(own):
+    people, cameras = ("A-10", "A-9", " A-10 ", "B"), ("c1s3", "c1s1", "c1s1", "c1s3")
+    root = own(manifest(zip(OWN, people, cameras, strict=True)))
+    images = DATASETS["manifest"].read(root, None)
+    assert [(image.pid, image.camid) for image in images] == [(2, 2), (1, 1), (2, 1), (3, 2)]
+    layout.names(images).to_csv(root / "names.csv", index=False)
+    names = read_names(root)
+    assert names == {"pid": {1: "A-9", 2: "A-10", 3: "B"}, "camid": {1: "c1s1", 2: "c1s3"}}
+    assert [names["pid"][image.pid] for image in images] == [name.strip() for name in people]
+    turned = own(manifest(reversed(list(zip(OWN, people, cameras, strict=True)))))
+    assert layout.names(DATASETS["manifest"].read(turned, None)).equals(layout.names(images))
+    assert camera_number("c1s3", root) == camera_number(2, root) == 2
+    with pytest.raises(UserError, match=r"'roof', the set has the cameras c1s1 \(1\), c1s3 \(2\)"):
+        camera_number("roof", root)
+    (root / "names.csv").unlink()
+    with pytest.raises(UserError, match="'roof', the set numbers its cameras"):
+        camera_number("roof", root)
+    assert camera_number(7, root) == 7
+
+
+def test_a_camera_s_name_comes_before_another_one_s_number(own):
+    root = own(manifest(zip(OWN, "1234", ("10", "2", "roof", "2"), strict=True)))
+    layout.names(DATASETS["manifest"].read(root, None)).to_csv(root / "names.csv", index=False)
+    assert [camera_number(name, root) for name in (2, 10, "roof", 3)] == [1, 2, 3, 3]
+
+
+def test_long_numbers_are_names_and_whole_fractions_numbers(own):
+    long = ("20240117001", "20240117002", "5", "20240117001")
+    images = DATASETS["manifest"].read(own(manifest(zip(OWN, long, "1212", strict=True))), None)
+    assert [image.pid for image in images] == [2, 3, 1, 2]
+    assert [image.person for image in images] == list(long)
+    rows = zip(OWN, ("1", "1.0", "2.0", "0"), ("1.0", "2", "2.0", "1"), strict=True)
+    images = DATASETS["manifest"].read(own(manifest(rows)), None)
+    assert [(image.pid, image.camid) for image in images] == [(1, 1), (1, 2), (2, 2), (0, 1)]
+    assert layout.names(images).empty
+
+
+def test_numbers_among_names_are_a_note(own):
+    rows = zip(OWN, ("1", "2", "l0", "3"), "1212", strict=True)
+    names = layout.names(DATASETS["manifest"].read(own(manifest(rows)), None))
+    (note,) = layout.name_notes(names)
+    assert "3 pids are whole numbers, but not 'l0'" in note
+    assert layout.name_notes(names[names.name == "l0"]) == []
+
+
+def test_unknown_cameras_are_one_for_each_image(own):
+    for unknown in ("", "NaN"):
+        rows = [(name, "7", unknown) for name in OWN]
+        images = DATASETS["manifest"].read(own(manifest(rows)), None)
+        assert [image.camid for image in images] == [1, 2, 3, 4]
+        assert layout.names(images).empty
+
+
+def test_further_columns_are_recorded_as_text(own):
+    header = ("path", "frame", "pid", "camid", "time", "box", "sha256")
+    rows = [(name, "007", 1, 1, "12:00", "[1, 2]", "") for name in OWN]
+    images = DATASETS["manifest"].read(own(manifest(rows, header)), None)
+    table = layout.further(images)
+    assert list(table.columns) == ["path", "frame", "time", "box", "sha256"]
+    assert table.to_numpy().tolist() == [[name, "007", "12:00", "[1, 2]", ""] for name in OWN]
+    assert layout.further(DATASETS["manifest"].read(own(manifest(ROWS)), None)).empty
+
+
+def test_paths_are_found_however_they_are_written(own):
+    root = own("")
+    nfd = unicodedata.normalize("NFD", "größe 3.Bmp")
+    written = [".\\a\\one.JPG", str(root / "a/two, with comma.png"), nfd, " ./a/../four.jpeg"]
+    own(manifest((path, 1, 1) for path in written))
+    assert [image.path for image in DATASETS["manifest"].read(root, None)] == OWN
+    (root / "größe 3.Bmp").rename(root / nfd)
+    own(manifest([("größe 3.Bmp", 1, 1)]))
+    (image,) = DATASETS["manifest"].read(root, None)
+    assert (root / image.path).is_file()
+    assert unicodedata.normalize("NFC", image.path) == "größe 3.Bmp"
+
+
+def test_a_backslash_in_a_name_is_one_where_there_is_such_a_file(own):
+    root = own("path,pid,camid\na\\one.png,1,1\n")
+    (root / "a" / "one.png").write_bytes(b"x")
+    assert DATASETS["manifest"].read(root, None)[0].path == "a/one.png"
+    (root / "a\\one.png").write_bytes(b"x")
+    assert DATASETS["manifest"].read(root, None)[0].path == "a\\one.png"
+
+
 def test_all_mistakes_of_a_manifest_are_said_at_once(own):
-    root = own(manifest([(f"{number}.png", "x", 1) for number in range(15)]))
+    root = own(manifest([(f"{number}.png", "", 1) for number in range(15)]))
     with pytest.raises(UserError, match=r"line 2 .*line 11 .* and 5 more"):
         DATASETS["manifest"].read(root, None)
 

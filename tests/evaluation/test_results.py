@@ -10,8 +10,10 @@ from benchmarks.results.comparison import Row
 from test_evaluation import BAD, GOOD, HALF, write
 
 from pyramid_reid.core import params as params_module
+from pyramid_reid.core import protocol_record
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.protocol import presets
 
 OUTPUT = """Running stage 'train_reid@ori':
 > python stages/train_reid.py ori
@@ -32,6 +34,8 @@ def project(folder, split, distmats, validation="ori"):
         "reconstructor": {"x2": {"psnr": 30.0, "psnr_bicubic": 28.5}},
         "weights": {"validation": chosen, "oracle_test": chosen, "nearest_equal": chosen},
     }
+    (folder / "data/crops").mkdir()
+    protocol_record.write(folder / "data/crops", presets.record(presets.PROTOCOLS["viper"]))
     (folder / "metrics").mkdir()
     for name, content in metrics.items():
         (folder / f"metrics/{name}.json").write_text(json.dumps(content))

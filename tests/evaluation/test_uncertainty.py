@@ -153,6 +153,16 @@ def test_the_size_of_each_ranking_is_told(good):
     )
 
 
+def test_splits_keep_their_numbers_and_tables_of_several_machines_go_together():
+    parts = [queries.table([split(number, 0.1)]) for number in (3, 12)]
+    assert [set(part["split"]) for part in parts] == [{3}, {12}]
+    joined = pd.concat(parts, ignore_index=True)
+    from_0 = joined.assign(split=joined["split"].map({3: 0, 12: 1}))
+    assert queries.uncertainty(joined, 500, 0) == queries.uncertainty(from_0, 500, 0)
+    with pytest.raises(UserError, match="different queries"):
+        queries.compare(parts[0], parts[1], "fused", "fused", 500, 0)
+
+
 def test_what_is_told_of_uncertainty(good):
     told = queries.uncertainty(good, 500, 0)
     assert told["identities"] == 6

@@ -23,10 +23,7 @@ EXPECTED = {
         {"generate_pyramid", "train_reid", "distances"} | JUDGED,
     ),
     "simulate.ratios": ({"simulate"}, AFTER_CROPS | JUDGED),
-    "simulate.degradation": (
-        {"simulate", "train_reconstructor"},
-        AFTER_CROPS - {"train_reconstructor"} | JUDGED,
-    ),
+    "simulate.degradation": ({"simulate"}, AFTER_CROPS | JUDGED),
     "data.identities": ({"download"}, EVERYTHING - {"download"}),
     "seed": (EVERYTHING - {"generate_pyramid", "distances"}, {"generate_pyramid", "distances"}),
     "threads": (AFTER_CROPS, JUDGED),

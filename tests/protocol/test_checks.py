@@ -28,13 +28,39 @@ def test_a_person_in_both_parts_is_named_with_two_images():
     assert "person 1 is in training (a) and in test (f)" in problem
 
 
-def test_a_file_in_both_parts_is_named():
-    crops = table(*SOUND)
-    crops.loc[4, "sha256"] = crops.loc[0, "sha256"]
+def copied(*rows):
+    """A sound split and one more file under several labels."""
+    crops = table(*SOUND, *rows)
+    crops.loc[len(SOUND) :, "sha256"] = "copy"
+    return crops
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        # in training and test, under two people
+        ([("x", 1, 1, "train"), ("y", 3, 1, "gallery")], "x (pid 1, camid 1), y (pid 3, camid 1)"),
+        # a query's copy in the gallery, of another camera, and of the same one
+        ([("x", 2, 2, "query"), ("y", 2, 1, "gallery")], "x (pid 2, camid 2), y (pid 2, camid 1)"),
+        ([("x", 2, 2, "query"), ("y", 2, 2, "gallery")], "x (role query), y (role gallery)"),
+        # cameras and people in one part
+        ([("x", 1, 1, "train"), ("y", 1, 2, "train")], "x (pid 1, camid 1), y (pid 1, camid 2)"),
+        ([("x", 3, 1, "gallery"), ("y", 4, 1, "gallery")], "x (pid 3, camid 1), y (pid 4"),
+    ],
+)
+def test_one_file_with_several_labels_is_named_unless_it_is_allowed(rows, said):
+    crops = copied(*rows)
     (problem,) = checks.of_split(crops, "market1501")
-    assert "the same file is in several parts of the split: a (train), e (test)" in problem
-    crops.loc[4, "sha256"] = crops.loc[3, "sha256"]
-    assert checks.of_split(crops, "market1501") == []  # twice in the gallery: harmless
+    assert f"the same file is {said}" in problem
+    assert "-S simulate.allow_duplicates=true" in problem
+    assert checks.of_split(crops, "market1501", allow_duplicates=True) == []
+    assert [same.path.tolist() for same in checks.duplicates(crops)] == [["x", "y"]]
+
+
+def test_one_file_twice_with_the_same_labels_is_harmless():
+    crops = copied(("x", 3, 1, "gallery"), ("y", 3, 1, "gallery"))
+    assert checks.of_split(crops, "market1501") == []
+    assert checks.duplicates(crops) == []
 
 
 def test_a_query_without_a_match_is_named_with_the_rule_that_removed_it():
@@ -44,7 +70,19 @@ def test_a_query_without_a_match_is_named_with_the_rule_that_removed_it():
     (problem,) = checks.of_split(table(*SOUND, lost, ("h", 9, 2, "gallery")), "market1501")
     assert "all its gallery images are from the query's own camera" in problem
     assert "by the rule market1501" in problem
+    assert "-S evaluation.rule=all_shot" in problem
     assert checks.of_split(table(*SOUND, lost, ("h", 9, 2, "gallery")), "all_shot") == []
+
+
+@pytest.mark.parametrize("rule", ["market1501", "single_shot"])
+def test_a_set_of_one_camera_is_one_problem_that_names_the_way_out(rule):
+    people = [(f"{role}{pid}", pid, 1, role) for pid in range(30) for role in ("query", "gallery")]
+    crops = table(("t", 99, 1, "train"), *people)
+    (problem,) = checks.of_split(crops, rule)
+    assert problem.startswith("no query has a true match")
+    assert f"by the rule {rule}" in problem
+    assert "-S evaluation.rule=all_shot" in problem
+    assert checks.of_split(crops, "all_shot") == []
 
 
 def test_missing_roles_are_named():
@@ -59,9 +97,30 @@ def test_validation_queries_are_checked_too():
     assert problem.startswith("val_query v (pid 8, camid 2)")
 
 
-def test_a_camera_with_one_image_is_named():
-    (problem,) = checks.of_cameras(table(*SOUND, ("z", 3, 12, "")))
-    assert "camera 12 has one image only (z)" in problem
+def test_a_camera_with_one_image_is_a_note():
+    crops = table(*SOUND, ("z", 3, 12, ""))
+    (note,) = checks.camera_notes(crops)
+    assert "1 of 3 cameras took one image only: camera 12 (z)" in note
+    assert checks.camera_notes(table(*SOUND, ("z", 3, 2, ""))) == []
+    many = table(*SOUND, *(("z", 3, 12 + n, "gallery") for n in range(25)))
+    assert checks.camera_notes(many)[0].count("(z)") == checks.SHOWN
+    assert "and 5 more" in checks.camera_notes(many)[0]
+
+
+def test_a_camera_for_each_image_is_one_note():
+    (note,) = checks.camera_notes(table(*((f"{n}", n // 3, n, "") for n in range(1000))))
+    assert note.startswith("each image has a camera of its own")
+
+
+def test_one_camera_cannot_ask_itself():
+    own = [(f"{n}", n // 3, 1, "") for n in range(12)]
+    for rows in (own, [*own, ("other", 99, 2, "gallery")]):  # a distractor is no side
+        (problem,) = checks.of_cameras(table(*rows))
+        assert "all images are from camera 1" in problem
+        assert "-S simulate.low_camera=random" in problem
+        assert "-S evaluation.rule=all_shot" in problem
+    assert checks.of_cameras(table(*own, ("other", 3, 2, ""))) == []
+    assert checks.of_cameras(table(*SOUND)) == []  # roles say who asks
 
 
 def test_all_problems_are_raised_at_once():

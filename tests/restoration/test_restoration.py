@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import HanSize, Params, SwinSize
 from pyramid_reid.restoration.inference import plan, restore
@@ -598,3 +599,18 @@ def test_inputs_may_be_degraded_as_a_camera_does(store):
         assert all(np.array_equal(*both) for both in zip(ours.targets, other.targets, strict=True))
     assert all(np.array_equal(a.low, b.low) for a, b in zip(robust[0], robust[1], strict=True))
     assert any((a.low != b.low).any() for a, b in zip(robust[0], robust[2], strict=True))
+
+
+def test_training_validation_and_test_inputs_are_degraded_by_draws_of_their_own(tmp_path):
+    """The same pixels in each role: one sequence for all would make the same inputs of them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
+    with CropWriter(tmp_path) as writer:
+        for number, role in enumerate(("train", "val_gallery", "gallery")):
+            for frame in range(3):
+                writer.add(Crop(number, 1, role, 1, f"{role}{frame}.png"), pixels)
+    lows = [
+        pair.low
+        for roles in (patches.TRAIN, patches.VALIDATION, patches.TEST)
+        for pair in patches.of_roles(CropStore(tmp_path), roles, (2, 3, 4), 7)
+    ]
+    assert len(lows) == len({low.tobytes() for low in lows}) == 9

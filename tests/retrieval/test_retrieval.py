@@ -174,9 +174,11 @@ def test_single_shot_agrees_with_torchreid_on_each_drawn_gallery(problem, seed):
     distmat, query_pids, query_camids, gallery_pids, gallery_camids = problem
     results = evaluate(*problem, rule="single_shot", draws=4, seed=seed)
     same(results, evaluate(*problem, rule="single_shot", draws=4, seed=seed))
-    people = np.unique(gallery_pids)
+    people = [gallery_pids == pid for pid in np.unique(query_pids)]
+    strangers = np.flatnonzero(~np.isin(gallery_pids, query_pids))
+    people += list(np.eye(len(gallery_pids), dtype=bool)[strangers])
     for row, (pid, camid) in enumerate(zip(query_pids, query_camids, strict=True)):
-        others = [distmat[row, gallery_pids == other] for other in people if other != pid]
+        others = [distmat[row, own] for own in people if own.any() and pid not in gallery_pids[own]]
         own = distmat[row, (gallery_pids == pid) & (gallery_camids != camid)]
         best = 1 + sum(min(own) > max(images) for images in others)
         worst = 1 + sum(max(own) > min(images) for images in others)
@@ -196,6 +198,58 @@ def test_single_shot_by_hand():
     labels = arrays([1], [1], [1, 1, 2], [1, 2, 2])
     results = evaluate(np.array([[0.1, 0.9, 0.5]]), *labels, rule="single_shot", draws=20)
     assert np.all(results.first_rank == 2)
+
+
+def test_distractors_of_one_pid_are_all_in_a_single_shot_gallery():
+    # query at 0.5 of its match: one of person 0's three crops is nearer, whichever is drawn of 2's
+    labels = arrays([1, 2], [1, 1], [0, 1, 0, 2, 2, 0], [2, 2, 1, 2, 2, 2])
+    distances = np.array([[0.9, 0.5, 0.1, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.9, 0.9, 0.4]])
+    judge = Judge(*labels, "single_shot", draws=20)
+    judge.judge(0, distances.copy())
+    assert judge.results.gallery_size.tolist() == [
+        5,
+        5,
+    ]  # 3 distractors, person 1, one crop of person 2
+    assert set(judge.results.first_rank[:, 0]) == {2}
+    assert set(judge.results.first_rank[:, 1]) == {5}
+
+
+@given(problems(ties=True), st.integers(0, 9))
+def test_single_shot_does_not_depend_on_the_numbers_of_distractors(problem, seed):
+    distmat, query_pids, query_camids, gallery_pids, gallery_camids = problem
+    own = np.where(
+        np.isin(gallery_pids, query_pids), gallery_pids, 1000 + np.arange(len(gallery_pids))
+    )
+    shared = np.where(own >= 1000, 1000, own)
+    found = [
+        evaluate(distmat, query_pids, query_camids, pids, gallery_camids, "single_shot", 3, seed)
+        for pids in (own, shared)
+    ]
+    ranks = [each.first_rank.mean(axis=0) for each in found]
+    assert [each.first_rank.shape for each in found] == [(3, len(found[0].query))] * 2
+    np.testing.assert_array_equal(*ranks)
+
+
+@given(problems(ties=True), st.sampled_from(["market1501", "all_shot", "single_shot"]))
+def test_the_size_of_a_ranking_is_that_of_its_columns(problem, rule):
+    judge = Judge(*problem[1:], rule, draws=2)
+    sizes = [
+        {len(match) + len(others) for match, others in judge.columns(int(query))}
+        for query in judge.results.query
+    ]
+    assert sizes == [{size} for size in judge.results.gallery_size]
+
+
+def test_random_distances_reach_what_chance_gives():
+    """Two pairs and 19 distractors of one pid: 1 of 21, not 1 of 3."""
+    rng = np.random.default_rng(0)
+    labels = arrays([1, 2], [1, 1], [1, 2, *[0] * 19], [2] * 21)
+    figures = [summary(evaluate(rng.random((2, 21)), *labels, "single_shot")) for _ in range(4000)]
+    mean = {name: np.mean([each[name] for each in figures]) for name in ("rank1", "rank5", "mAP")}
+    harmonic = sum(1 / rank for rank in range(1, 22))
+    assert mean["rank1"] == pytest.approx(100 / 21, abs=0.75)  # three standard errors
+    assert mean["rank5"] == pytest.approx(500 / 21, abs=1.5)
+    assert mean["mAP"] == pytest.approx(100 * harmonic / 21, abs=0.9)
 
 
 def test_single_shot_draws_one_gallery_for_all_queries():

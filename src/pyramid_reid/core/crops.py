@@ -169,4 +169,9 @@ def splits(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.glob("split_*") if path.is_dir())
     if not names:
         raise UserError(f"{folder} holds no split_* folder; run `dvc repro` to make it")
-    return sorted(names, key=lambda name: int(name.removeprefix("split_")))
+    return sorted(names, key=split_number)
+
+
+def split_number(name: str) -> int:
+    """Number of a split, by the name of its folder: the same alone as among others."""
+    return int(name.removeprefix("split_"))

@@ -14,19 +14,37 @@ MAX_PIXELS = 2**24
 """A crop of a person is far smaller; what is larger is a wrong file or a decompression bomb."""
 
 FORMATS = ("JPEG", "PNG", "BMP")
+UNREAD = ("GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM")
+"""Formats that are told from a file that is no image."""
+
+OPAQUE = 250
+"""Alpha from here on is rounding: the colour behind would show by less than 2 %."""
+
+PNG_START, PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24
+"""First bytes of a PNG, and the place of its bits per channel, which come first in any PNG."""
+
+OTHER_FILES = {
+    b"version https://git-lfs": "is a Git LFS pointer, not the image: run `git lfs pull` there",
+    b"<!doctype html": "is a web page, not an image: what was downloaded is no file of the set",
+    b"<html": "is a web page, not an image: what was downloaded is no file of the set",
+}
+"""What files named as images often are, by their first bytes in small letters."""
 
 
 def decode(content: bytes) -> Pixels:
     """Decode a JPEG, PNG or BMP to (H, W, 3) uint8 RGB, upright as its EXIF data say.
 
-    Grey, palette, CMYK and opaque alpha images are converted.
+    Grey, palette, CMYK and opaque alpha images are converted. Alpha is opaque where it is at least
+    `OPAQUE` everywhere, or 0 everywhere in a BMP, whose fourth byte most programs leave unused.
 
     Raises:
         ValueError: with the reason: no such image, truncated, too large, or with values that
-            have no agreed RGB (16 bits per channel of grey, transparency).
+            have no agreed RGB (more than 8 bits per channel, transparency).
     """
     if not content:
         raise ValueError("is empty (0 bytes)")
+    if content.startswith(PNG_START) and content[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
+        raise ValueError(MORE_BITS)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height <= MAX_PIXELS:
@@ -35,7 +53,7 @@ def decode(content: bytes) -> Pixels:
                 return _rgb(image)
             size = f"{image.width}x{image.height}"
     except UnidentifiedImageError as error:
-        raise ValueError(f"is no {', '.join(FORMATS)} image") from error
+        raise ValueError(_what_else(content)) from error
     except Image.DecompressionBombError as error:
         raise ValueError("is too large for a crop of a person") from error
     except ValueError:
@@ -46,11 +64,33 @@ def decode(content: bytes) -> Pixels:
     raise ValueError(f"is {size} pixels, too large for a crop of a person")
 
 
+MORE_BITS = (
+    "has more than 8 bits per channel, and does not say how many of them are used: save it with 8"
+)
+
+
 def _rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith(("I", "F")):
-        raise ValueError("has 16 or 32 bits of grey, whose range is not agreed: save it with 8")
+        raise ValueError(MORE_BITS)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if np.asarray(image)[..., 3].min() < 255:
+        rgba = np.asarray(image.convert("RGBA"))
+        alpha = rgba[..., 3]
+        unused = image.format == "BMP" and not alpha.any()
+        if alpha.min() < OPAQUE and not unused:
             raise ValueError("has transparent pixels, which have no colour: save it without alpha")
+        return np.ascontiguousarray(rgba[..., :3])
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _what_else(content: bytes) -> str:
+    """What a file is that is no image of `FORMATS`."""
+    start = content[:64].lstrip().lower()
+    for first, said in OTHER_FILES.items():
+        if start.startswith(first):
+            return said
+    expected = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    try:
+        with Image.open(io.BytesIO(content), formats=UNREAD) as image:
+            return f"is a {image.format} image, not {expected}: save it as one of them"
+    except (*DAMAGED, AssertionError, Warning, Image.DecompressionBombError):
+        return f"is no {', '.join(FORMATS)} image"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from itertools import pairwise
 from pathlib import Path
@@ -52,9 +53,11 @@ class Data(Section):
         "msmt17",
         "mta_reid",
         "manifest",
+        "folders",
     ]
     root: Annotated[str, Field(min_length=1)] | None
     variant: str | None
+    camera_pattern: Annotated[str, Field(min_length=1)] | None
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
     splits: PositiveInt | None
@@ -81,16 +84,40 @@ class Data(Section):
             raise ValueError(f"data.variant of {self.name}: {self.variant} {known}")
         return self
 
+    @model_validator(mode="after")
+    def _pattern_has_one_group(self) -> Self:
+        if self.camera_pattern is None:
+            return self
+        if self.name != "folders":
+            raise ValueError(
+                f"data.camera_pattern must be null for data.name: {self.name}, which says itself"
+                " which camera took an image; it is for data.name: folders"
+            )
+        try:
+            pattern = re.compile(self.camera_pattern)
+        except re.error as error:
+            raise ValueError(
+                f"data.camera_pattern {self.camera_pattern!r} is no regular expression: {error}"
+            ) from error
+        if "camera" not in pattern.groupindex and pattern.groups != 1:
+            raise ValueError(
+                f"data.camera_pattern {self.camera_pattern!r} has {pattern.groups} groups: put"
+                r" brackets around the camera alone, as in _c(\d+), or name its group:"
+                r" (?P<camera>\d+)"
+            )
+        return self
+
 
 class Simulate(Section):
     """What differs from the set's own protocol (`protocols.Protocol`); None keeps its value."""
 
-    low_camera: int | Literal["random"] | None
+    low_camera: int | Annotated[str, Field(min_length=1)] | None
     ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None
     ratio_per: Literal["image", "identity"] | None
     interpolation: Literal["bicubic", "bilinear", "lanczos"] | None
     degradation: Literal["downsample", "camera"] | None
     mixed: bool | None
+    allow_duplicates: bool | None
 
 
 class SwinSize(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +13,14 @@ from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.decode import decode
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 
-IMAGES, TEST_SETS = "images.csv", "test_sets.csv"
+IMAGES, TEST_SETS, NAMES, FURTHER = "images.csv", "test_sets.csv", "names.csv", "further.csv"
 COLUMNS = ["path", "pid", "camid", "role", "bytes", "sha256"]
 """Of `IMAGES`; path below the set's folder, role train, query, gallery, or "" for none."""
+SHOWN = 20
+"""Cameras that a message names."""
+NAMED_LABELS = ("pid", "camid")
+NAMES_COLUMNS = ["label", "number", "name"]
+"""Of `NAMES`: the name that a number stands for, label being one of `NAMED_LABELS`."""
 
 
 def read_images(folder: Path) -> pd.DataFrame:
@@ -36,6 +42,41 @@ def read_test_sets(folder: Path) -> list[set[int]]:
         return []
     table = _read(folder / TEST_SETS, ["split", "pid"])
     return [set(pids) for _, pids in table.groupby("split").pid]
+
+
+def read_names(folder: Path) -> dict[str, dict[int, str]]:
+    """The name of each pid and each camid, where the set has names instead of numbers.
+
+    Raises:
+        UserError: the table is damaged.
+    """
+    found: dict[str, dict[int, str]] = {label: {} for label in NAMED_LABELS}
+    if (folder / NAMES).exists():
+        table = _read(folder / NAMES, NAMES_COLUMNS, text=("label", "name"))
+        for label, number, name in table.itertuples(index=False):
+            found.setdefault(label, {})[number] = name
+    return found
+
+
+def camera_number(camera: int | str, folder: Path) -> int:
+    """The camid of a camera that is called by its name or its number; a name comes first.
+
+    Raises:
+        UserError: no camera has this name; those that there are are listed.
+    """
+    names = read_names(folder)["camid"]
+    for number, name in names.items():
+        if name == unicodedata.normalize("NFC", str(camera).strip()):
+            return number
+    if isinstance(camera, int):
+        return camera
+    listed = ", ".join(f"{name} ({number})" for number, name in sorted(names.items())[:SHOWN])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    there = f"has the cameras {listed}{more}" if names else "numbers its cameras"
+    raise UserError(
+        f"simulate.low_camera is {camera!r}, the set {there}: give a camera's name or number, or"
+        " random"
+    )
 
 
 def _read(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -2,9 +2,9 @@
 
 `probe/0001_1_25004_107_32_106_221.jpeg` is person 1 seen by one of eight cameras, `gallery/0001_…`
 the same person seen by another one. Which side asks is fixed person by person, so the two sides
-are the cameras here (probe 1, gallery 2), as in the authors' protocol. `gallery/0000_…` are the
-775 crops of other people: they have role gallery and one pid, 0, for nobody asks for them. Splits
-are drawn: 125 people train, 125 test.
+are the cameras here (probe 1, gallery 2), as in the authors' protocol. `gallery/0000_…` are 775
+crops of people without a probe, one each: distractors, with role gallery and pids from 10,001 in
+the order of their names. Splits are drawn: 125 people train, 125 test against 125 + 775 crops.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pyramid_reid.datasets.layout import RawImage, check_root, parse
 
 MARKS = ("probe", "gallery")
 NAME = re.compile(r"(?P<pid>\d{4})_\d_[\d_]+\.jpeg")
-DISTRACTOR = 0
+DISTRACTOR, DISTRACTORS = 0, 10_000
+"""The set's number for all distractors, and what their own numbers here are counted from."""
 
 
 def read(root: Path, _variant: str | None = None) -> list[RawImage]:
@@ -26,9 +27,12 @@ def read(root: Path, _variant: str | None = None) -> list[RawImage]:
         UserError: the folder is not the set's, or files are named otherwise.
     """
     check_root(root, MARKS)
-    images = []
+    images, distractors = list[RawImage](), 0
     for path, name in parse(root, MARKS, NAME, "probe/0001_1_25004_107_32_106_221.jpeg"):
-        pid = int(name["pid"])
-        role = "gallery" if pid == DISTRACTOR else ""
-        images.append(RawImage(path, pid, 1 + MARKS.index(path.partition("/")[0]), role))
+        pid, camid = int(name["pid"]), 1 + MARKS.index(path.partition("/")[0])
+        if pid == DISTRACTOR:
+            distractors += 1
+            images.append(RawImage(path, DISTRACTORS + distractors, camid, "gallery"))
+        else:
+            images.append(RawImage(path, pid, camid))
     return images

@@ -14,13 +14,12 @@ import pandas as pd
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.progress import progress
-from pyramid_reid.core.raw_set import COLUMNS, read_bytes
+from pyramid_reid.core.raw_set import COLUMNS, NAMED_LABELS, NAMES_COLUMNS, read_bytes
 from pyramid_reid.core.threads import in_order
+from pyramid_reid.datasets.labels import UNWRITABLE
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 """Of image files, in any case; anything else in a set's folders (Thumbs.db, notes) is no image."""
-UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and the lone surrogates by which Python stands in for bytes of no UTF-8."""
 NAMED = 10
 """So many offenders are named in one message; of the others, the number."""
 
@@ -31,16 +30,23 @@ class RawImage:
 
     Attributes:
         path: below the set's folder, with `/`.
-        pid: person, at least 0. Distractors (role gallery, never queried) have pids of their own.
+        pid: person, at least 0. Distractors (role gallery, never queried) have pids that no other
+            image has; they may share one where the set does not tell them apart.
         camid: camera, at least 0, numbered as the authors do.
         role: train, query or gallery where the set's authors fix it; "" where the protocol draws
             it.
+        person, camera: the names that pid and camid stand for; "" where they are the authors' own
+            numbers.
+        further: what else the authors' table says of the image, as pairs of column and value.
     """
 
     path: str
     pid: int
     camid: int
     role: str = ""
+    person: str = ""
+    camera: str = ""
+    further: tuple[tuple[str, str], ...] = ()
 
 
 def listed(offenders: Sequence[str], separator: str = ", ") -> str:
@@ -184,3 +190,41 @@ def record(root: Path, images: Sequence[RawImage]) -> pd.DataFrame:
         for image, each in zip(images, hashed, strict=True)
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def names(images: Sequence[RawImage]) -> pd.DataFrame:
+    """Which number stands for which name, columns `NAMES_COLUMNS`; empty where none does."""
+    pairs = {(label, number, name) for image in images for label, number, name in _named(image)}
+    rows = sorted(pairs, key=lambda row: (NAMED_LABELS.index(row[0]), row[1]))
+    return pd.DataFrame(rows, columns=NAMES_COLUMNS)
+
+
+def name_notes(table: pd.DataFrame) -> list[str]:
+    """What is unusual about a table of names: whole numbers among them, maybe typing errors.
+
+    Args:
+        table: as `names` returns it.
+    """
+    notes = []
+    for label, names in table.groupby("label", sort=False).name:
+        whole = names.str.fullmatch("[0-9]{1,9}")
+        if whole.any() and not whole.all():
+            others = listed([repr(name) for name in names[~whole]])
+            notes.append(
+                f"{int(whole.sum())} {label}s are whole numbers, but not {others}: all of them are"
+                " taken for names; correct what is a typing error"
+            )
+    return notes
+
+
+def _named(image: RawImage) -> Iterator[tuple[str, int, str]]:
+    if image.person:
+        yield "pid", image.pid, image.person
+    if image.camera:
+        yield "camid", image.camid, image.camera
+
+
+def further(images: Sequence[RawImage]) -> pd.DataFrame:
+    """The further columns of the authors' table as text, after `path`; empty where none are."""
+    rows = [{"path": image.path, **dict(image.further)} for image in images if image.further]
+    return pd.DataFrame(rows, dtype=str)

@@ -10,6 +10,7 @@ from pyramid_reid.datasets import (
     caviar4reid,
     cuhk03,
     dukemtmc_reid,
+    folders,
     grid,
     manifest,
     market1501,
@@ -40,7 +41,8 @@ class DataSet:
     """How a set is read and where it comes from.
 
     Attributes:
-        read: lists the images below a folder in a fixed order, of a variant (None: the default).
+        read: lists the images below a folder in a fixed order, with the set's own option: a
+            variant, or the pattern of cameras of `folders` (None: the default).
         marks: glob patterns by which that folder is recognised.
         page: the authors' page.
         source: what can be downloaded, None where nothing can.
@@ -106,5 +108,8 @@ DATASETS = {
     ),
     "manifest": DataSet(
         manifest.read, manifest.MARKS, "docs/datasets.md", why_not="it is your own set",
+    ),
+    "folders": DataSet(
+        folders.read, folders.MARKS, "docs/datasets.md", why_not="it is your own set",
     ),
 }  # fmt: skip

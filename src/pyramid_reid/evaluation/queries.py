@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pyramid_reid.core.crops import split_number
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.evaluation.rankings import Split
 from pyramid_reid.retrieval.uncertainty import bootstrap, cluster, sign_flip
 
 KEYS = ["split", "pid", "camid", "ratio", "height", "width", "source"]
-"""Columns that say which query a row is."""
+"""Columns that say which query a row is; split is its number among all splits of the seed."""
 FIGURES = ("rank1", "mAP", "mINP")
 """What is kept of each query and ranking, in percent; their means over queries are the metrics."""
 BINS = 4
@@ -27,10 +28,10 @@ def table(done: Sequence[Split]) -> pd.DataFrame:
     figures are means over draws.
     """
     parts = []
-    for number, split in enumerate(done):
+    for split in done:
         first = next(iter(split.results.values()))
         rows = split.query.iloc[first.query][KEYS[1:]].reset_index(drop=True)
-        rows.insert(0, "split", number)
+        rows.insert(0, "split", split_number(split.name))
         rows["gallery_size"] = first.gallery_size
         for name, results in split.results.items():
             values = (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyramid_reid.core.crops import CropStore
+from pyramid_reid.protocol.roles import told
 from pyramid_reid.retrieval.metrics import Judge, Rule, summary
 
 LABELS = ("pid", "camid")
@@ -18,6 +19,10 @@ QUERIES_AT_ONCE = 256
 def describe(store: CropStore, rule: Rule, draws: int, seed: int) -> dict[str, float]:
     """Counts and heights in pixels per role, and the figures of ranking by mean colour.
 
+    `gallery_ranked_mean` and `gallery_ranked_min` are the gallery crops that a query is ranked
+    against by the rule, its true matches included: fewer than `gallery_images` where some do not
+    count. `gallery_distractors` are crops of people whom no query shows.
+
     Args:
         rule, draws, seed: by which rankings are judged, as for `Judge`.
     """
@@ -27,18 +32,35 @@ def describe(store: CropStore, rule: Rule, draws: int, seed: int) -> dict[str, f
         card[f"{role}_identities"] = crops.pid.nunique()
         card[f"{role}_cameras"] = crops.camid.nunique()
         card[f"{role}_median_height"] = float(crops.height.median())
-    baseline = mean_colour(store, rule, draws, seed)
-    return card | {f"mean_colour_{name}": baseline[name] for name in ("rank1", "mAP")}
+    index = store.index
+    strangers = (index.role == "gallery") & ~index.pid.isin(index.pid[index.role == "query"])
+    judge = _judge(store, rule, draws, seed)
+    baseline = mean_colour(store, judge)
+    return (
+        card
+        | {"gallery_distractors": int(strangers.sum())}
+        | {"gallery_ranked_mean": float(judge.results.gallery_size.mean())}
+        | {"gallery_ranked_min": int(judge.results.gallery_size.min())}
+        | {f"mean_colour_{name}": baseline[name] for name in ("rank1", "mAP")}
+    )
 
 
-def mean_colour(store: CropStore, rule: Rule, draws: int, seed: int) -> dict[str, float]:
-    """Rank-k, mAP and mINP in percent of the nearest mean RGB: what no network should need."""
+def _judge(store: CropStore, rule: Rule, draws: int, seed: int) -> Judge:
     query, gallery = (store.rows(role) for role in ("query", "gallery"))
-    asks, answers = (_means(store, rows) for rows in (query, gallery))
     query_pids, query_camids, gallery_pids, gallery_camids = (
         store.index[name].to_numpy()[rows] for rows in (query, gallery) for name in LABELS
     )
-    judge = Judge(query_pids, query_camids, gallery_pids, gallery_camids, rule, draws, seed)
+    return Judge(query_pids, query_camids, gallery_pids, gallery_camids, rule, draws, seed)
+
+
+def mean_colour(store: CropStore, judge: Judge) -> dict[str, float]:
+    """Rank-k, mAP and mINP in percent of the nearest mean RGB: what no network should need.
+
+    Args:
+        judge: of the store's queries and gallery; its results are filled in.
+    """
+    query, gallery = (store.rows(role) for role in ("query", "gallery"))
+    asks, answers = (_means(store, rows) for rows in (query, gallery))
     for start in range(0, len(query), QUERIES_AT_ONCE):
         judge.judge(start, _squared_distances(asks[start : start + QUERIES_AT_ONCE], answers))
     return summary(judge.results)
@@ -62,5 +84,22 @@ def _squared_distances(
 
 
 def mean(cards: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of each figure over splits, to two decimals."""
-    return {name: round(float(np.mean([card[name] for card in cards])), 2) for name in cards[0]}
+    """Mean of each figure over splits, to two decimals; of the least ones the least."""
+    return {
+        name: round(
+            float((min if name.endswith("_min") else np.mean)([card[name] for card in cards])), 2
+        )
+        for name in cards[0]
+    }
+
+
+def sentence(card: Mapping[str, float]) -> str:
+    """How large the rankings are, and what the protocol leaves out.
+
+    Args:
+        card: of `describe`, with what `protocol.left_out` counts; of several splits their mean.
+    """
+    mean, least = card["gallery_ranked_mean"], card["gallery_ranked_min"]
+    size = f"{mean:.0f}" if mean == least else f"{mean:.0f} (at least {least:.0f})"
+    ranks = f"a query is ranked against {size} of {card['gallery_images']:.0f} gallery crops"
+    return f"{ranks}; left out: {told(card)}"

@@ -22,23 +22,82 @@ def raise_all(what: str, problems: Sequence[str]) -> None:
 
 
 def of_cameras(raw: pd.DataFrame) -> list[str]:
-    """Cameras with one image, which are typing errors more often than cameras."""
+    """Why the cameras of a set do not say which images are the queries; nothing else is wrong.
+
+    Args:
+        raw: columns path, camid and role, the set's own.
+    """
+    own = raw[raw.role != "gallery"]  # distractors are no side
+    if raw.role.isin(["train", "query"]).any() or len(own) < 2 or own.camid.nunique() > 1:
+        return []
+    problem = (
+        f"all images are from camera {own.camid.iloc[0]}, so that no camera gives the queries:"
+        " correct the camera numbers; or leave all camids (or data.camera_pattern) empty and set"
+        " -S simulate.low_camera=random: one image of each person is the query then; or give the"
+        " images roles and set -S evaluation.rule=all_shot"
+    )
+    return [problem]
+
+
+def camera_notes(raw: pd.DataFrame) -> list[str]:
+    """What is unusual about the cameras of a set, and may be right."""
     counts = raw.groupby("camid").path.agg(["size", "first"])
-    return [
-        f"camera {camid} has one image only ({row['first']}): correct its camera number, or leave"
-        " it out"
-        for camid, row in counts[counts["size"] == 1].iterrows()
-    ]
+    lone = counts[counts["size"] == 1]
+    if len(lone) == len(counts) > 1:
+        note = (
+            "each image has a camera of its own (unknown cameras are recorded so): every other"
+            " image of a person counts as a match, the next frame of the same video, too"
+        )
+        return [note]
+    if lone.empty:
+        return []
+    named = [f"camera {camid} ({path})" for camid, path in lone["first"].items()]
+    more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+    note = (
+        f"{len(named)} of {len(counts)} cameras took one image only:"
+        f" {', '.join(named[:SHOWN])}{more}; correct the number where it is a typing error"
+    )
+    return [note]
 
 
-def of_split(assigned: pd.DataFrame, rule: Rule) -> list[str]:
+def of_split(assigned: pd.DataFrame, rule: Rule, *, allow_duplicates: bool = False) -> list[str]:
     """Problems of one split: leaks from training to test, and queries that nothing can match.
 
     Args:
         assigned: columns path, pid, camid, role, sha256, as `protocol.assign` returns them.
         rule: by which rankings will be judged.
+        allow_duplicates: whether `duplicates` are no problem.
     """
-    return [*_shared_people(assigned), *_shared_files(assigned), *_roles(assigned, rule)]
+    copies = [] if allow_duplicates else [_duplicate(same) for same in duplicates(assigned)]
+    return [*_shared_people(assigned), *copies, *_roles(assigned, rule)]
+
+
+def duplicates(assigned: pd.DataFrame) -> list[pd.DataFrame]:
+    """The images of each file that is there several times, with several labels.
+
+    Copies that agree in person, camera and role are left out: they weigh twice, but no query finds
+    itself. Files are compared by SHA-256: a copy that was saved anew is another file.
+
+    Args:
+        assigned: as for `of_split`.
+    """
+    several = assigned[assigned.duplicated("sha256", keep=False)]
+    labels = ["pid", "camid", "role"]
+    groups = [same for _, same in several.groupby("sha256", sort=False)]
+    return [same for same in groups if (same[labels].nunique() > 1).any()]
+
+
+def _duplicate(same: pd.DataFrame) -> str:
+    """One file as several images, in the same words for all splits where people or cameras tell."""
+    roles = ["pid", "camid"] if (same[["pid", "camid"]].nunique() > 1).any() else ["role"]
+    images = [
+        f"{image['path']} ({', '.join(f'{name} {image[name]}' for name in roles)})"
+        for _, image in same.iterrows()
+    ]
+    return (
+        f"the same file is {', '.join(images)}: a copy would find itself; keep one, or, if a"
+        " published set has it so, count such images by -S simulate.allow_duplicates=true"
+    )
 
 
 def _shared_people(assigned: pd.DataFrame) -> Iterable[str]:
@@ -53,36 +112,37 @@ def _shared_people(assigned: pd.DataFrame) -> Iterable[str]:
         )
 
 
-def _shared_files(assigned: pd.DataFrame) -> Iterable[str]:
-    part = assigned.role.replace({"gallery": "test", "query": "test"})
-    copies = assigned[assigned.duplicated("sha256", keep=False)]
-    for _, same in copies.groupby("sha256", sort=False):
-        if part[same.index].nunique() > 1:
-            paths = [
-                f"{path} ({role})" for path, role in zip(same.path, part[same.index], strict=True)
-            ]
-            yield f"the same file is in several parts of the split: {', '.join(paths)}; keep one"
-
-
 def _roles(assigned: pd.DataFrame, rule: Rule) -> Iterable[str]:
     for query, gallery in (("query", "gallery"), ("val_query", "val_gallery")):
         asks, answers = (assigned[assigned.role == role] for role in (query, gallery))
         for role, images in (("query", asks), ("gallery", answers)):
             if query == "query" and not len(images):
                 yield f"no image has the role {role}: check the camera numbers or the roles"
-        seen: dict[int, set[int]] = answers.groupby("pid").camid.agg(set).to_dict()
-        for image in asks.itertuples(index=False):
-            cameras = seen.get(image.pid, set())
-            if not (cameras if rule == "all_shot" else cameras - {image.camid}):
-                why = (
-                    "all its gallery images are from the query's own camera, which do not count"
-                    f" by the rule {rule}"
-                    if cameras
-                    else "the gallery has no image of this person"
-                )
-                yield (
-                    f"{query} {image.path} (pid {image.pid}, camid {image.camid}) has no true"
-                    f" match: {why}; add one, or leave the query out"
-                )
+        yield from _unmatched(query, asks, answers, rule)
     if not (assigned.role == "train").any():
         yield "no image has the role train: check the roles"
+
+
+def _unmatched(query: str, asks: pd.DataFrame, answers: pd.DataFrame, rule: Rule) -> Iterable[str]:
+    """Queries without a true match; in one line, where the rule leaves none of them any."""
+    seen: dict[int, set[int]] = answers.groupby("pid").camid.agg(set).to_dict()
+    cameras = [seen.get(pid, set()) for pid in asks.pid]
+    other = [found - {camid} for found, camid in zip(cameras, asks.camid, strict=True)]
+    by_rule = (
+        f"from the query's own camera, which do not count by the rule {rule}; correct the camera"
+        " numbers, or count them by -S evaluation.rule=all_shot"
+    )
+    if rule != "all_shot" and len(asks) > 1 and any(cameras) and not any(other):
+        yield f"no {query} has a true match: all gallery images of their people are {by_rule}"
+        return
+    for image, found, others in zip(asks.itertuples(index=False), cameras, other, strict=True):
+        if not (found if rule == "all_shot" else others):
+            why = (
+                f"all its gallery images are {by_rule}, or leave the query out"
+                if found
+                else "the gallery has no image of this person; add one, or leave the query out"
+            )
+            yield (
+                f"{query} {image.path} (pid {image.pid}, camid {image.camid}) has no true match:"
+                f" {why}"
+            )

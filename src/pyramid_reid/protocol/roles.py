@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,18 @@ from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.protocol.presets import Protocol
 
 COLUMNS = ["path", "pid", "camid", "role", "ratio", "sha256"]
+
+ONE_SIDE = "seen_by_one_side"
+QUERY_HIGH = "query_from_hr_camera"
+QUERY_UNMATCHED = "query_without_match"
+GALLERY_LOW = "gallery_from_lr_camera"
+LEFT_OUT = {
+    ONE_SIDE: "people whom only the LR or only the HR side saw",
+    QUERY_HIGH: "official queries from cameras that are their person's HR side",
+    QUERY_UNMATCHED: "official queries of people without a gallery crop from another camera",
+    GALLERY_LOW: "gallery crops, distractors too, from the LR camera",
+}
+"""Why a protocol leaves crops out, with what to say of it."""
 
 
 def split_identities(
@@ -37,8 +49,9 @@ def split_identities(
     if test_sets:
         if split >= len(test_sets):
             raise UserError(
-                f"data.splits is above {len(test_sets)}, the number of splits of the set's authors:"
-                " lower it"
+                f"split {split} (data.first_split and data.splits) is not among the"
+                f" {len(test_sets)} splits of the set's authors, which are numbered from 0: lower"
+                " them"
             )
         test = set(pids) & test_sets[split]
     else:
@@ -62,7 +75,56 @@ def assign(
     validation: int = 0,
     test_sets: Sequence[set[int]] = (),
 ) -> pd.DataFrame:
-    """Give each image its role and its down-sampling ratio, for one split.
+    """The crops that take part in one split: those of `decide` that have a role.
+
+    Returns:
+        Columns `COLUMNS`, a row for each crop that takes part, in the order of `raw`.
+
+    Raises:
+        UserError: as `decide`.
+    """
+    return taking_part(decide(raw, protocol, seed, split, validation, test_sets))
+
+
+def taking_part(decided: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `decide` that have a role, columns `COLUMNS`."""
+    return decided[COLUMNS][decided.role != ""].reset_index(drop=True)
+
+
+def left_out(decided: pd.DataFrame) -> dict[str, int]:
+    """How many crops and people `decide` leaves out, as `left_out_REASON_(images|identities)`.
+
+    A person counts where one crop or more is left out. All of `LEFT_OUT` are there, also at 0, so
+    that two splits or experiments can be compared.
+    """
+    counts = {}
+    for reason in LEFT_OUT:
+        rows = decided[decided.left_out == reason]
+        counts[f"left_out_{reason}_images"] = len(rows)
+        counts[f"left_out_{reason}_identities"] = int(rows.pid.nunique())
+    return counts
+
+
+def told(counts: Mapping[str, float]) -> str:
+    """What `left_out` counted, in words."""
+    lost = [
+        f"{counts[f'left_out_{reason}_images']:.0f} crops of"
+        f" {counts[f'left_out_{reason}_identities']:.0f} people ({said})"
+        for reason, said in LEFT_OUT.items()
+        if counts[f"left_out_{reason}_images"]
+    ]
+    return ", ".join(lost) or "nothing"
+
+
+def decide(
+    raw: pd.DataFrame,
+    protocol: Protocol,
+    seed: int,
+    split: int,
+    validation: int = 0,
+    test_sets: Sequence[set[int]] = (),
+) -> pd.DataFrame:
+    """Give each image its role and its down-sampling ratio for one split, or why it has none.
 
     In a random split, people who are not seen on both sides are left out, as the published
     protocols do, except those who are only distractors in the gallery.
@@ -74,7 +136,8 @@ def assign(
         test_sets: as for `split_identities`.
 
     Returns:
-        Columns `COLUMNS`, a row for each crop that takes part, in the order of `raw`.
+        Columns `COLUMNS` and `left_out`, a row for each of `raw`: either `role` is empty, or
+        `left_out`, which otherwise is a key of `LEFT_OUT`.
 
     Raises:
         UserError: too few identities, or no side of low resolution.
@@ -87,23 +150,18 @@ def assign(
             " to the number of the camera whose crops are the queries, or to random"
         )
     low = _low_side(raw, protocol, official, seed, split)
-    split_at_random = pd.Series(not official, index=raw.index) & (raw.role != "gallery")
-    seen_low = set(raw.pid[low & split_at_random])
-    seen_high = set(raw.pid[~low & split_at_random])
     if official:
-        role = raw.role.mask(raw.role != "train", _official_roles(raw, low, protocol))
+        role, why = _official_roles(raw, low, protocol)
     else:
-        train, test = split_identities(sorted(seen_low & seen_high), seed, split, test_sets)
-        role = pd.Series("", index=raw.index)
-        role[raw.pid.isin(train)] = "train"
-        role[raw.pid.isin(test)] = np.where(low[raw.pid.isin(test)], "query", "gallery")
-        role[raw.role == "gallery"] = "gallery"  # distractors
-    held_out = _held_out(raw[role == "train"], low, validation, seed, split)
-    asks = low if low.any() else ~raw.duplicated(["pid", "camid"])
-    of_held_out = (role == "train") & raw.pid.isin(held_out)
-    role[of_held_out] = np.where(asks[of_held_out], "val_query", "val_gallery")
+        role, why = _random_roles(raw, low, seed, split, test_sets)
+    train = raw[role == "train"]
+    sides = None if protocol.mixed or not low.any() else low[train.index]
+    held_out = _held_out(train, sides, validation, seed, split)
+    of_held_out = train[train.pid.isin(held_out)]
+    asks = _asking(of_held_out, seed, split) if sides is None else sides[of_held_out.index]
+    role[of_held_out.index] = np.where(asks, "val_query", "val_gallery")
     ratio = np.where(low, _draw_ratios(raw, protocol, seed, split), 1)
-    return raw.assign(role=role, ratio=ratio)[COLUMNS][role != ""].reset_index(drop=True)
+    return raw.assign(role=role, ratio=ratio, left_out=why)[[*COLUMNS, "left_out"]]
 
 
 def _low_side(
@@ -119,41 +177,115 @@ def _low_side(
                 f" {sorted({int(camid) for camid in raw.camid})}: give one of them, or random"
             )
         return raw.camid == protocol.low_camera
-    # for every identity one of the cameras that saw it; those who only distract stay as they are
-    asks = set(raw.pid[raw.role != "gallery"]) if official else set(raw.pid[raw.role == ""])
-    pairs = (
-        raw[raw.pid.isin(asks)][["pid", "camid"]].drop_duplicates().sort_values(["pid", "camid"])
-    )
+    # for every identity one of its cameras; those who only distract stay as they are
+    if not official:
+        candidates = raw[raw.role == ""]
+    elif protocol.mixed:
+        candidates = raw[raw.pid.isin(raw.pid[raw.role != "gallery"])]
+    else:
+        candidates = raw[(raw.role == "train") | _can_ask(raw)]
     rng = np.random.default_rng(derive_seed(seed, "low camera", str(split)))
-    drawn = pairs.assign(key=rng.random(len(pairs))).sort_values("key").groupby("pid").head(1)
-    camera = dict(zip(drawn.pid, drawn.camid, strict=True))
+    camera = _draw_camera(candidates, rng)
     return raw.camid == raw.pid.map(camera)
 
 
-def _official_roles(raw: pd.DataFrame, low: pd.Series, protocol: Protocol) -> pd.Series:
-    """Roles of the official test images; empty for those that take no part."""
+def _draw_camera(images: pd.DataFrame, rng: np.random.Generator) -> dict[int, int]:
+    """For each person one of the cameras of these images."""
+    pairs = images[["pid", "camid"]].drop_duplicates().sort_values(["pid", "camid"])
+    drawn = pairs.assign(key=rng.random(len(pairs))).sort_values("key").groupby("pid").head(1)
+    return dict(zip(drawn.pid, drawn.camid, strict=True))
+
+
+def _can_ask(raw: pd.DataFrame) -> pd.Series:
+    """Official queries whose person has a gallery crop from another camera."""
+    gallery = raw[raw.role == "gallery"]
+    cameras = gallery.groupby("pid").camid.agg(["min", "max"]).reindex(raw.pid)
+    # with two cameras at least one is another one; no comparison with a missing one is true
+    several = (cameras["min"] < cameras["max"]).to_numpy()
+    other = several | (cameras["min"].notna() & (cameras["min"] != raw.camid.to_numpy())).to_numpy()
+    return (raw.role == "query") & other
+
+
+def _random_roles(
+    raw: pd.DataFrame, low: pd.Series, seed: int, split: int, test_sets: Sequence[set[int]]
+) -> tuple[pd.Series, pd.Series]:
+    """Roles of a random split, and why an image has none."""
+    distracts = raw.role == "gallery"
+    both = sorted(set(raw.pid[low & ~distracts]) & set(raw.pid[~low & ~distracts]))
+    train, test = split_identities(both, seed, split, test_sets)
+    role, why = pd.Series("", index=raw.index), pd.Series("", index=raw.index)
+    role[raw.pid.isin(train)] = "train"
+    tests = raw.pid.isin(test)
+    role[tests] = np.where(low[tests], "query", "gallery")
+    role[distracts] = np.where(low[distracts], "", "gallery")
+    why[role == ""] = np.where(distracts[role == ""], GALLERY_LOW, ONE_SIDE)
+    return role, why
+
+
+def _official_roles(
+    raw: pd.DataFrame, low: pd.Series, protocol: Protocol
+) -> tuple[pd.Series, pd.Series]:
+    """Roles by official lists, and why an image has none."""
+    role, why = raw.role.copy(), pd.Series("", index=raw.index)
     if protocol.mixed or protocol.low_camera is None:
-        return raw.role
+        return role, why
+    query, gallery = role == "query", role == "gallery"
     if protocol.low_camera == "random":
-        kept = (raw.role == "query") == low
-        return raw.role.where(kept, "")
-    return pd.Series(np.where(low, "query", "gallery"), index=raw.index)
+        can_ask = _can_ask(raw)
+        why[query & ~can_ask] = QUERY_UNMATCHED
+        why[query & can_ask & ~low] = QUERY_HIGH
+    else:
+        # whatever the LR camera saw of people who are asked for; nobody is asked for distractors
+        asked = (query | gallery) & raw.pid.isin(raw.pid[query])
+        role[asked] = np.where(low[asked], "query", "gallery")
+        answered = raw.pid.isin(raw.pid[asked & ~low])
+        why[asked & low & ~answered] = QUERY_UNMATCHED
+        gallery = role == "gallery"
+    why[gallery & low] = GALLERY_LOW
+    return role.mask(why != "", ""), why
 
 
-def _held_out(train: pd.DataFrame, low: pd.Series, count: int, seed: int, split: int) -> set[int]:
-    """Training identities for validation: drawn among those that can be found by another camera."""
+def _held_out(
+    train: pd.DataFrame, low: pd.Series | None, count: int, seed: int, split: int
+) -> set[int]:
+    """Training identities for validation: drawn among those that can be found by another camera.
+
+    Args:
+        low: whether each crop is on the LR side, whose crops ask; None where every camera may ask.
+    """
     if not count:
         return set()
-    sides = train.camid if not low.any() else low[train.index]
-    several = sides.groupby(train.pid).nunique()
-    candidates = sorted(int(pid) for pid in several[several > 1].index)
-    most = min(len(candidates), train.pid.nunique() - 2)
+    several = (train.camid if low is None else low).groupby(train.pid).nunique() > 1
+    if low is None and not several.any():
+        several = train.groupby("pid").size() > 1  # one camera: only all_shot can judge the set
+    candidates = sorted(int(pid) for pid in several[several].index)
+    people = train.pid.nunique()
+    most = max(0, min(len(candidates), people - 2))
     if count > most:
+        where = "by two cameras" if low is None else "on the LR and on the HR side"
         raise UserError(
-            f"reid.validation_identities is {count}, split {split} can spare {most}: lower it"
+            f"reid.validation_identities is {count}, split {split} can spare {most}: of {people}"
+            f" training people {len(candidates)} are seen {where}, and two must remain; lower it"
         )
     rng = np.random.default_rng(derive_seed(seed, "validation", str(split)))
     return {int(pid) for pid in rng.permutation(candidates)[:count]}
+
+
+def _asking(images: pd.DataFrame, seed: int, split: int) -> pd.Series:
+    """Which crops of held-out people ask where every camera may: the first of each camera.
+
+    Every one of them finds a crop of another camera in the gallery: of a person of whom two
+    cameras have several crops in any case; otherwise the camera that has several, or a drawn one
+    where each has a single crop, only answers.
+    """
+    first = ~images.duplicated(["pid", "camid"])
+    of_camera = images.groupby(["pid", "camid"]).path.transform("size")
+    several = (first & (of_camera > 1)).groupby(images.pid).transform("sum")
+    cameras = first.groupby(images.pid).transform("sum")
+    rng = np.random.default_rng(derive_seed(seed, "validation gallery", str(split)))
+    drawn = images.camid == images.pid.map(_draw_camera(images, rng))
+    only_answers = ((several == 0) & drawn) | ((several == 1) & (of_camera > 1))
+    return first & ~(only_answers & (cameras > 1))
 
 
 def _draw_ratios(raw: pd.DataFrame, protocol: Protocol, seed: int, split: int) -> NDArray[np.int64]:

@@ -7,7 +7,9 @@ Three rules say which gallery images a query is ranked against:
 - `all_shot`: all; cameras play no part.
 - `single_shot`: one image per person, drawn at random, many times over (CUHK03 classic, VIPeR,
   CAVIAR4REID). A draw is the same for all queries; where the image drawn of the query's own person
-  is from the query's own camera, the next one drawn from another camera takes its place.
+  is from the query's own camera, the next one drawn from another camera takes its place. Images of
+  pids that no query has are distractors and all of them are ranked: many sets give one pid to all
+  strangers (Market-1501's 0000), and one image drawn for all of these would leave no gallery.
 
 An image of another person at the same distance as a true match is ranked before it: the figures do
 not depend on the order of the gallery, and a network that gives all images the same feature scores
@@ -147,7 +149,9 @@ class Judge:
         self, by_pid: Ints, sorted_pids: Labels, query_of_own: Ints, draws: int, seed: int
     ) -> None:
         """Draw the single-shot galleries: of each person, and as true match of each query."""
-        people, group_start = np.unique(sorted_pids, return_index=True)
+        first = np.concatenate([[True], sorted_pids[1:] != sorted_pids[:-1]])
+        group_start = np.flatnonzero(first | ~np.isin(sorted_pids, self._pids))
+        people = sorted_pids[group_start]
         self._person = np.minimum(np.searchsorted(people, self._pids), len(people) - 1)
         true_of = query_of_own[self._true]
         starts = np.flatnonzero(np.diff(true_of, prepend=-1))

@@ -18,6 +18,7 @@ from torch import Tensor
 from pyramid_reid.core.crops import CropStore, Pixels
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.resize import resize
+from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.protocol.degradation import camera
 from pyramid_reid.restoration.network.images import to_tensor
 
@@ -92,9 +93,12 @@ def of_roles(
     """Pairs of the high-resolution crops of these roles that are as large as the largest scale.
 
     Args:
-        camera_seed: of inputs degraded as by a cheap camera; None only down-samples them.
+        camera_seed: of inputs degraded as by a cheap camera, which are drawn for each of the roles
+            apart; None only down-samples them.
     """
-    rng = None if camera_seed is None else np.random.default_rng(camera_seed)
+    rng = None
+    if camera_seed is not None:
+        rng = np.random.default_rng(derive_seed(camera_seed, "degrade", *roles))
     crops = high_resolution(store, roles, max(scales))
     return [make_pair(pixels, scales, rng=rng) for pixels in crops]
 
