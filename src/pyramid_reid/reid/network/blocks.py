@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyramid_reid.reid.network.definitions import osnet_modules
 from pyramid_reid.reid.network.kernels.gates import gated_sum
 from pyramid_reid.reid.network.kernels.streams import streams
 
-with warnings.catch_warnings():
-    # torchreid asks for its Cython evaluator on import; its evaluator is not used here
-    warnings.filterwarnings("ignore", message="Cython evaluation")
-    from torchreid.reid.models import osnet, osnet_ain
+osnet, osnet_ain = osnet_modules()
 
 
 class Block(nn.Module):

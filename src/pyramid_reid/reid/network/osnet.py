@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import torch
@@ -13,12 +12,8 @@ from safetensors.torch import save as packed
 from torch import nn
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.reid.network import definitions
 from pyramid_reid.reid.network.blocks import replace_blocks
-
-with warnings.catch_warnings():
-    # torchreid asks for its Cython evaluator on import; its evaluator is not used here
-    warnings.filterwarnings("ignore", message="Cython evaluation")
-    import torchreid
 
 
 def build(name: str, num_classes: int, seed: int) -> nn.Module:
@@ -34,20 +29,18 @@ def build(name: str, num_classes: int, seed: int) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module = torchreid.reid.models.build_model(
-            name, num_classes, loss="softmax", pretrained=False, use_gpu=False
-        )
+        construct = definitions.constructor(name)
+        model = construct(num_classes=num_classes, loss="softmax", pretrained=False)
     replace_blocks(model)
     return model.to(memory_format=torch.channels_last)
 
 
 def open_layers(model: nn.Module, *, classifier_alone: bool) -> None:
     """Set training mode: of all layers, or of the classifier alone while the others stay as is."""
-    model.train()
-    if classifier_alone:
-        torchreid.reid.utils.open_specified_layers(model, "classifier")
-    else:
-        torchreid.reid.utils.open_all_layers(model)
+    for name, layer in model.named_children():
+        learns = not classifier_alone or name == "classifier"
+        layer.train(learns)
+        layer.requires_grad_(learns)
 
 
 def save(path: Path, model: nn.Module, name: str, height: int, width: int) -> None:

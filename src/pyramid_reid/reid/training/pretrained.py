@@ -9,12 +9,11 @@ from pathlib import Path
 import gdown
 import pooch
 from torch import Tensor, nn
-from torchreid.reid.models import osnet as published_osnet
-from torchreid.reid.models import osnet_ain
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Reid
 from pyramid_reid.reid.network import osnet
+from pyramid_reid.reid.network.definitions import osnet_modules
 from pyramid_reid.training.foreign_pickle import some
 from pyramid_reid.training.weights_file import Checkpoint, check_hash, metadata, of_split, read
 
@@ -53,7 +52,9 @@ def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path:
 
 def _address(model: str) -> str:
     """Where torchreid publishes the network's ImageNet weights."""
-    published = {**published_osnet.pretrained_urls, **osnet_ain.pretrained_urls}
+    published = {
+        name: url for module in osnet_modules() for name, url in module.pretrained_urls.items()
+    }
     if model not in published:
         raise UserError(
             f"torchreid publishes no ImageNet weights of {model}; they are there for"

@@ -1,0 +1,138 @@
+"""A trained model as one object: crops in, restored images and features out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from pyramid_reid.core.crops import Pixels
+from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.core.resize import resize
+from pyramid_reid.reid.features import Extractor
+from pyramid_reid.reid.network import osnet
+from pyramid_reid.restoration.inference import restore
+from pyramid_reid.restoration.network import reconstructor
+from pyramid_reid.retrieval.distance import normalize
+from pyramid_reid.search import description as described
+from pyramid_reid.search.images import Crop, as_pixels, cut, to_boxes
+
+CHUNK = 256
+"""Crops whose restored images are in memory at once."""
+
+
+def load(folder: str | Path, device: str = "cpu") -> Model:
+    """Open a model folder.
+
+    Args:
+        folder: as the stage `pack_model` or `pyramid-reid pack` writes it; hashes are checked.
+        device: of torch: cpu, cuda, cuda:1, ….
+
+    Raises:
+        UserError: the folder is missing, damaged, or of another version.
+    """
+    return Model(Path(folder), torch.device(device))
+
+
+class Model:
+    """A restorer and four OSNets, read from a model folder.
+
+    Attributes:
+        description: what `model.json` says: scales, input sizes, origin, licences, calibration.
+        weights: of the branches in the fusion.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.description = described.read(folder)
+        self.weights = {str(name): share for name, share in self.description.weights.items()}
+        self._folder, self._device = folder, device
+
+    @cached_property
+    def _restorer(self) -> reconstructor.Reconstructor:
+        return reconstructor.load(self._folder / self.description.restorer.file).to(self._device)
+
+    @cached_property
+    def _extractors(self) -> dict[str, tuple[Extractor, int, int]]:
+        """Per branch what gives features, and its input's height and width."""
+        extractors, shared = {}, dict[str, tuple[Extractor, int, int]]()
+        for branch, network in self.description.branches.items():
+            if network.sha256 not in shared:  # one network may serve several branches
+                model, height, width = osnet.load(self._folder / network.file)
+                extractor = Extractor(model, self._device, height, width)
+                shared[network.sha256] = extractor, height, width
+            extractors[str(branch)] = shared[network.sha256]
+        return extractors
+
+    def restore(self, image: Crop) -> list[Pixels]:
+        """The restored images of a crop, rising in resolution.
+
+        Args:
+            image: path, Pillow image, or (H, W, 3) uint8 RGB, of any size.
+
+        Returns:
+            For each scale s of h1, h2 and h3, (s H, s W, 3) uint8.
+
+        Raises:
+            ValueError: it is no such image.
+        """
+        return self.restore_all([image])[0]
+
+    def restore_all(self, images: Iterable[Crop]) -> list[list[Pixels]]:
+        """`restore` of many crops: crops of about one size are restored together."""
+        return restore(self._restorer, [as_pixels(image) for image in images])
+
+    def embed(self, images: Iterable[Crop]) -> NDArray[np.float32]:
+        """Features of crops.
+
+        Args:
+            images: paths, Pillow images, or (H, W, 3) uint8 RGB, of any sizes.
+
+        Returns:
+            (N, 4, D) float32: for ori, h1, h2 and h3 a feature of length 1, whose inner product
+            with another crop's is the cosine of their angle.
+
+        Raises:
+            ValueError: one is no such image; or the network gives no number (it is damaged).
+        """
+        crops = [as_pixels(image) for image in images]
+        parts = [self._embed(crops[start : start + CHUNK]) for start in range(0, len(crops), CHUNK)]
+        return (
+            np.concatenate(parts) if parts else np.empty((0, len(BRANCHES), self.dim), np.float32)
+        )
+
+    def embed_boxes(self, frame: Crop, boxes: object) -> NDArray[np.float32]:
+        """Features of the people in a frame, as `embed` gives them.
+
+        Args:
+            frame: path, Pillow image, or (H, W, 3) uint8 RGB.
+            boxes: (N, 4) of x1, y1, x2, y2 in pixels, or anything with such an array as `.xyxy`
+                (`supervision.Detections`). What lies outside the frame is cut off.
+
+        Raises:
+            ValueError: a box is empty, outside the frame, or no box.
+        """
+        pixels = as_pixels(frame)
+        return self.embed([cut(pixels, box) for box in to_boxes(boxes)])
+
+    @cached_property
+    def dim(self) -> int:
+        """Numbers of a branch's feature."""
+        extractor, height, width = self._extractors[BRANCHES[0]]
+        return int(extractor(np.zeros((1, height, width, 3), np.uint8)).shape[1])
+
+    def _embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+        restored = restore(self._restorer, crops)
+        views = [list(crops), *([of_crop[scale] for of_crop in restored] for scale in range(3))]
+        features = []
+        for branch, images in zip(BRANCHES, views, strict=True):
+            extractor, height, width = self._extractors[branch]
+            inputs = np.stack(
+                [resize(image, height, width, Image.Resampling.BILINEAR) for image in images]
+            )
+            features.append(normalize(extractor(inputs)))
+        return np.stack(features, axis=1)
