@@ -36,11 +36,17 @@ def names(stage, *kinds):
     ]
 
 
+DOOR = ROOT / "src/pyramid_reid/__init__.py"
+"""For users of the package: it loads nothing until it is asked, and no stage asks."""
+
+
 def module_file(name):
     """File of a module of this project, or None; a module that is only a docstring is none."""
     for base in (ROOT / "src", ROOT / "stages"):
         path = base.joinpath(*name.split("."))
         for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file == DOOR:
+                return None
             if file.exists():
                 body = ast.parse(file.read_text(encoding="utf-8")).body
                 only_docstring = all(isinstance(node, ast.Expr) for node in body)
@@ -249,3 +255,9 @@ def test_what_a_stage_leaves_to_git_is_a_metric_or_a_plot(name):
     for kind in ("metrics", "plots"):
         for out in STAGES[name].get(kind, []):
             assert list(out.values()) == [{"cache": False}]
+
+
+def test_the_package_s_door_loads_nothing_by_itself():
+    loaded = modules_after("import pyramid_reid")
+    assert "pyramid_reid" in loaded
+    assert not {"numpy", "torch", "pyramid_reid.search"} & loaded
