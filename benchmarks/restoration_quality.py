@@ -3,6 +3,7 @@
     python benchmarks/restoration_quality.py sizes
     python benchmarks/restoration_quality.py choices                     # synthetic set
     python benchmarks/restoration_quality.py quality --data-root FOLDER  # CAVIAR4REID, PRID2011
+    python benchmarks/restoration_quality.py gradients --data-root FOLDER          # PRID2011
     python benchmarks/restoration_quality.py kernels --data-root FOLDER --records FOLDER
 
 `choices` trains the committed network a few times with other inputs and head weights, on some of
@@ -11,10 +12,12 @@ the training identities, and judges on the others (validation); test identities 
 identities. High-resolution crops: of CAVIAR4REID those of the corridor camera of the 50 people that
 both cameras saw, of PRID2011 (single shot) those of camera B of persons 1 to 200; the first of the
 random halves trains (`protocol.split_identities`, seed and split 0 of params.yaml).
-`kernels` repeats the training of PRID2011's `swinir_light` with several seeds, with this project's
-kernels, with torch's and timm's operators instead, and with nothing changed but the rounding of
-sums: it tells whether kernels cost quality, or the same training ends elsewhere each time. Every
-training is recorded when it ends; those that are recorded are not repeated.
+`gradients` compares gradients of PRID2011's `swinir_light`: with this project's kernels and with
+torch's and timm's operators, in float32 and float64, and of another batch. `kernels` repeats its
+training with several seeds, with this project's kernels, with torch's and timm's operators instead,
+and with nothing changed but the rounding of sums: it tells whether kernels cost quality, or the
+same training ends elsewhere each time. Every training is recorded when it ends; those that are
+recorded are not repeated.
 """
 
 from __future__ import annotations
@@ -65,8 +68,9 @@ ITERATIONS = 300
 GALLERY_CAMERA = 1
 """Of the synthetic set: the one whose crops are high resolution."""
 
+TABLES = ["sizes", "choices", "quality", "gradients", "kernels"]
 TRIED = "PRID2011", "swinir_light"
-"""Set and extractor of `kernels`."""
+"""Set and extractor of `gradients` and `kernels`."""
 KERNELS = {"on": (True, 1), "off": (False, 1), "halves": (True, 2)}
 """Whether this project's kernels compute, and threads. Each of two computes the gradients of half a
 batch: their sum is that of the whole batch, up to rounding."""
@@ -236,9 +240,7 @@ def kernels(root: Path, records: Path, kinds: list[str], seeds: list[int], itera
                 partial.write_text(json.dumps({scale: row["psnr"] for scale, row in found.items()}))
                 partial.replace(record)
             psnr[kind].append(list(json.loads(record.read_text()).values()))
-    print("| gradients of a batch | relative distance |\n|---|---|")
-    agreement(seen, published(extractor, iterations), seeds[0])
-    print(f"\n| scale | kernels | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | s.d. |")
+    print(f"| scale | kernels | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | s.d. |")
     print(f"|---|---|{'---|' * len(seeds)}---|---|")
     figures = {kind: np.array(rows).T for kind, rows in psnr.items()}  # (scales, seeds)
     for place, scale in enumerate(SCALES):
@@ -249,8 +251,10 @@ def kernels(root: Path, records: Path, kinds: list[str], seeds: list[int], itera
             print(f"| ×{scale} | {kind} minus {kinds[0]} | {cells(moved, '+')} |")
 
 
-def agreement(seen: list[Pair], params: Restoration, seed: int) -> None:
+def gradients(root: Path, seed: int) -> None:
     """How far gradients of a batch lie apart: relative to their norm, over all weights at once."""
+    name, extractor = TRIED
+    seen, params = halves(name, root)[0], published(extractor, ITERATIONS)
     sampler = PatchSampler(seen, (params.patch_height, params.patch_width), SCALES)
     drawn = torch.Generator().manual_seed(seed)
     first, second = (sampler.batch(params.batch_size, drawn) for _ in range(2))
@@ -267,6 +271,7 @@ def agreement(seen: list[Pair], params: Restoration, seed: int) -> None:
         found = torch.autograd.grad(torch.stack(losses).mean(), list(model.parameters()))
         return torch.cat([each.flatten().double() for each in found])
 
+    print("| gradients of a batch | relative distance |\n|---|---|")
     on = gradient(model, first, torch.float32)
     with as_published():
         off = gradient(model, first, torch.float32)
@@ -291,7 +296,7 @@ def cells(values: NDArray[np.float64], sign: str = "") -> str:
 def main() -> None:
     """Print the table that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["sizes", "choices", "quality", "kernels"])
+    parser.add_argument("table", choices=TABLES)
     parser.add_argument("--quick", action="store_true", help="few iterations: figures mean nothing")
     parser.add_argument("--data-root", type=Path, help="folder of CAVIAR4REID/ and prid_2011/")
     parser.add_argument("--only", choices=["CAVIAR4REID", "PRID2011"], help="one set of `quality`")
@@ -310,6 +315,8 @@ def main() -> None:
         choices(quick=arguments.quick)
     elif arguments.data_root is None:
         parser.error(f"{arguments.table} needs --data-root")
+    elif arguments.table == "gradients":
+        gradients(arguments.data_root, arguments.seeds[0])
     elif arguments.table == "kernels":
         if arguments.records is None:
             parser.error("kernels needs --records")
