@@ -37,13 +37,10 @@ def run(monkeypatch, capsys):
 def indexed(tmp_path_factory, gallery, model_folder):
     folder = tmp_path_factory.mktemp("indexed") / "store"
     pattern = r"(?P<camera>c\d)_(?P<pid>\d+)_"
+    arguments = ["index", gallery, "--store", folder, "--model", model_folder]
+    arguments += ["--columns-from", pattern]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            sys,
-            "argv",
-            ["x", "index", str(gallery), "--store", str(folder), "--model", str(model_folder)]
-            + ["--columns-from", pattern],
-        )
+        patch.setattr(sys, "argv", ["pyramid-reid", *map(str, arguments)])
         assert cli.main() == 0
     return folder
 
@@ -122,7 +119,7 @@ def test_groups_show_their_nearest(run, indexed, gallery):
     query = gallery / "c1_0001_0.png"
     out = run("search", query, "--store", indexed, "--group", "pid", "--json", "--top", 3)[1]
     hits = json.loads(out)["hits"]
-    assert [hit["pid"] for hit in hits][0] == "0001"
+    assert hits[0]["pid"] == "0001"
     assert len({hit["pid"] for hit in hits}) == 3
     assert hits[0]["crops"] == 2
     code, _, err = run("search", query, "--store", indexed, "--group", "nothing")
@@ -303,7 +300,7 @@ def test_evaluate_keeps_to_roles_and_takes_strangers_for_distractors(tmp_path):
     with store.writing():
         store.add(rows)
     stored = np.stack([store.vector(name) for name in rows["id"].to_pylist()])
-    asked = [n for n in range(0, 48, 6)]
+    asked = list(range(0, 48, 6))
     answering = [n for n in range(60) if n % 6]
     names = np.array([pid or f"unknown {n}" for n, pid in enumerate(pids)])
     cameras = np.array([f"c{n % 3}" for n in range(60)])

@@ -1,6 +1,7 @@
 """What goes into a store, from folders, tables and MOTChallenge files."""
 
 import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -53,7 +54,7 @@ def test_a_name_without_its_values_is_a_problem_of_its_own(tmp_path):
         (tmp_path / name).touch()
     frames, problems = listed([tmp_path], Patterns.of(r"(c\d+)_", r"_(\d{8}T\d{6})_", None))
     assert [frame.crops[0][1]["camera"] for frame in frames] == ["c1"]
-    assert {os.path.basename(path): problem for path, problem in problems.items()} == {
+    assert {Path(path).name: problem for path, problem in problems.items()} == {
         "c1_99999999T101502_1.jpg": "has the time '99999999T101502', which is neither ISO 8601 nor"
         " seconds since 1970",
         "holiday.jpg": r"shows no camera by '(c\\d+)_'",

@@ -144,9 +144,11 @@ def test_a_condition_that_is_none_is_refused_in_one_sentence_and_changes_nothing
 )
 def test_no_condition_ends_in_anything_but_a_number_or_a_sentence(shared_store, where):
     try:
-        assert 0 <= shared_store.count(where) <= 60
+        number = shared_store.count(where)
     except UserError as error:
-        assert "--where" in str(error)
+        said = str(error)
+        number = 0 if "--where" in said and "\n" not in said else -1
+    assert 0 <= number <= 60
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +282,7 @@ def test_an_index_finds_what_the_exact_scan_does_and_what_came_after_it(tmp_path
 
 def test_a_store_of_another_model_is_refused(filled):
     store, *_ = filled
-    with pytest.raises(UserError, match="features of the model 'made-up 0'.* not of 'made-up 1'"):
+    with pytest.raises(UserError, match=r"features of the model 'made-up 0'.* not of 'made-up 1'"):
         Store.create(store.folder, describe(1))
     again = Store.create(store.folder, describe(calibration=False))  # the same features
     assert again.count() == 60
@@ -312,7 +314,7 @@ def test_a_second_writer_is_told_who_writes(filled):
 
 
 def test_a_column_of_another_type_is_refused_and_new_ones_join(filled):
-    store, features, _ = filled
+    store, *_ = filled
     new = features_of(1, 2, seed=5)
     with store.writing():
         store.add(table_of(new, salt="b", frame=[1, 2]))
