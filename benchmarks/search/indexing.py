@@ -7,7 +7,8 @@ Prints one figure per line, `NAME VALUE UNIT`:
 
 Crops are made-up JPEG files of the sizes of people in a street; networks are OSNet-x0.25 with
 random weights, restoration is bicubic. All ways take turns on as many crops, in rounds, and what
-is printed is the median of the rounds' ratios:
+is printed is the median of the rounds' ratios, of time on the clock and of CPU time, which other
+programs on the machine disturb less:
 
 - parts: restoring, and four forward passes of inputs that are ready, alone. Neither files are read
   nor images resized nor rows written.
@@ -23,7 +24,6 @@ import argparse
 import os
 import platform
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -35,8 +35,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from benchmarks.search.made_up import write_crops, write_model  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from PIL import Image  # noqa: E402
 
 import pyramid_reid  # noqa: E402
 from pyramid_reid.core.params import BRANCHES  # noqa: E402
@@ -49,26 +52,28 @@ from pyramid_reid.search.indexing import index  # noqa: E402
 from pyramid_reid.search.model import Model  # noqa: E402
 from pyramid_reid.search.store import Store  # noqa: E402
 
-ROUNDS = 3
+Seconds = NDArray[np.float64]
+"""On the clock, and of all cores together."""
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
-    start = time.perf_counter()
+def timed(work: Callable[[], object]) -> Seconds:
+    """What it takes."""
+    start = _now()
     work()
-    return time.perf_counter() - start
+    return _now() - start
 
 
-def parts(model: Model, paths: list[Path]) -> float:
+def _now() -> Seconds:
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def parts(model: Model, paths: list[Path]) -> Seconds:
     """Seconds of restoration and forward passes alone."""
-    import numpy as np
-    from PIL import Image
-
     restorer, extractors = model._restorer, model._extractors  # noqa: SLF001
-    seconds = 0.0
+    seconds = np.zeros(2)
     for start in range(0, len(paths), BATCH):
         crops = [as_pixels(path) for path in paths[start : start + BATCH]]
-        seconds += timed(lambda crops=crops: restore(restorer, crops))
+        seconds += timed(lambda crops=crops: restore(restorer, crops))  # as many at once as cores
         for branch in BRANCHES:
             extractor, height, width = extractors[branch]
             inputs = np.stack([resize(c, height, width, Image.Resampling.BILINEAR) for c in crops])
@@ -105,7 +110,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crops", type=int, default=5000)
-    crops = parser.parse_args().crops
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    crops = given.crops
     print(f"# {platform.machine()}, {os.cpu_count()} cores, {crops:,} made-up crops")
     with tempfile.TemporaryDirectory() as temporary:
         folder = write_model(Path(temporary) / "model")
@@ -113,24 +120,25 @@ def main() -> None:
         model = pyramid_reid.load(folder)
         model.embed(paths[:1]), model.embed(paths[:20])  # loads and compiles everything once
 
-        def ours(number: int) -> None:
+        def run(number: int) -> None:
             store = Store.create(Path(temporary) / f"store{number}", model.description)
             index(store, lambda: model, [paths[0].parent], Patterns())
 
         others = {"torchreid": torchreid_way(folder, paths), "reid": reid_way(paths)}
-        seconds: dict[str, list[float]] = {}
-        for number in range(ROUNDS):
-            seconds.setdefault("index", []).append(timed(lambda n=number: ours(n)))
+        seconds: dict[str, list[Seconds]] = {}
+        for number in range(given.rounds):
+            seconds.setdefault("index", []).append(timed(lambda n=number: run(n)))
             seconds.setdefault("parts", []).append(parts(model, paths))
             for name, other in others.items():
                 if other is not None:
                     seconds.setdefault(name, []).append(timed(other))
     for name, taken in seconds.items():
-        print(f"{name}.speed {crops / statistics.median(taken):.1f} crops/s")
-    for name in seconds:
-        if name != "index":
-            ratios = [b / a for a, b in zip(seconds["index"], seconds[name], strict=True)]
-            print(f"index.speed_vs_{name} {statistics.median(ratios):.2f} x")
+        print(f"{name}.speed {crops / np.median(taken, axis=0)[0]:.1f} crops/s")
+    own = np.array(seconds.pop("index"))
+    for name, taken in seconds.items():
+        wall, cpu = np.median(np.array(taken) / own, axis=0)
+        print(f"index.speed_vs_{name} {wall:.2f} x")
+        print(f"index.cpu_time_vs_{name} {1 / cpu:.2f} x")
     if others["reid"] is None:
         print("# reid is not installed: not compared")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
