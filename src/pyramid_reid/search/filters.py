@@ -1,0 +1,64 @@
+"""Conditions of `--where`: what goes to the store's SQL filter, and what is refused before."""
+
+from __future__ import annotations
+
+import re
+
+from pyramid_reid.core.errors import UserError, reason
+
+LITERAL = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`")
+"""Text and quoted names: what stands inside is no SQL."""
+DATE = re.compile(r"'(\d{4}-\d\d-\d\d)[ T](\d\d?)([^']*)'")
+LONGEST = 100_000
+"""Characters of a condition: what a list of a thousand ids needs."""
+FUNCTIONS = {"lower", "upper", "abs", "cast", "starts_with", "ends_with", "regexp_like"}
+"""That a condition may call: others take any amount of memory, as repeat(…) does."""
+CALLED = FUNCTIONS | {"in", "and", "or", "not", "between", "like", "ilike", "is", "as"}
+"""Words that may stand before a bracket."""
+HELP = (
+    "a condition compares columns, as in \"camera != 'lobby' and time > '2024-05-12 10:00'\" (text"
+    " in single quotes)"
+)
+
+
+def condition(where: str) -> str:
+    """A condition as the store takes it: one expression, dates in it as `time` is stored.
+
+    Raises:
+        UserError: it is empty, holds more than one expression, or its brackets do not match.
+    """
+    bare = LITERAL.sub("''", where)
+    if not where.strip():
+        raise UserError(f"--where is empty: {HELP}")
+    if len(where) > LONGEST:
+        raise UserError(f"--where has {len(where):,} characters, at most {LONGEST:,} are read")
+    if "'" in bare.replace("''", ""):
+        raise UserError(f"--where {where!r} holds a text that does not end: {HELP}")
+    if found := re.search(r"--|/\*|[^\w\s.,()<>=!+*/%|'-]", bare):
+        raise UserError(f"--where {where!r} holds {found[0]!r}: {HELP}")
+    for name in re.findall(r"('|[^\W\d]\w*)\s*\(", bare):  # "repeat"(…) is a call, too
+        if name.lower() not in CALLED:
+            known = ", ".join(sorted(FUNCTIONS))
+            raise UserError(f"--where {where!r} calls {name!r}; functions are {known}: {HELP}")
+    depth = 0
+    for letter in bare:
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            break
+    if depth:
+        raise UserError(f"--where {where!r} has brackets that do not match: {HELP}")
+    return DATE.sub(lambda found: f"'{found[1]}T{found[2].zfill(2)}{found[3]}'", where)
+
+
+def refused(where: str, error: BaseException, columns: list[str]) -> UserError:
+    """What to say of a condition that the store's filter did not take."""
+    said = reason(error).partition(". Valid fields")[0].removeprefix("Invalid input, ")
+    said = re.split(r", ?/", said)[0].replace("Invalid user input: ", "")
+    return UserError(
+        f"--where {where!r} is no condition ({said}): {HELP}; the columns are {', '.join(columns)}"
+    )
+
+
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
