@@ -429,7 +429,9 @@ class Store:
     def optimize(self, keep: timedelta) -> None:
         """Join small files, take new rows into the index, and remove versions older than `keep`."""
         with self._guarded("written"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about readers of old versions: they retry
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # about readers of old versions: they retry
             everything = not keep
             # the first makes the version that the second leaves alone
             for _ in range(2 if everything else 1):
