@@ -153,7 +153,9 @@ def test_a_calibration_is_taken_over_and_tabled(broken):
     row = {"probability": 0.5, "distance": 0.421, "false_accepts": 1.25, "false_rejects": 12.5}
     told = {"calibration": fitted, "why_none": None, "thresholds": [row]}
     (broken / "data/evaluation/calibration.json").write_text(json.dumps(told))
-    assert run_stage(broken, "pack_model").startswith("model of synthetic, split_0 of 1, calibrated")
+    assert run_stage(broken, "pack_model").startswith(
+        "model of synthetic, split_0 of 1, calibrated"
+    )
     assert description.read(broken / "data/model").calibration.slope == 9.5
     card = (broken / "data/model/README.md").read_text(encoding="utf-8")
     assert "| 0.5 | 0.421 | 1.25 | 12.50 |" in card
@@ -199,7 +201,9 @@ def test_what_is_damaged_is_named(broken, path, content, said):
 
 
 def test_packing_loads_neither_torch_nor_pandas_and_is_fast(run):
-    code = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); print(*sys.modules)"
+    code = (
+        "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); print(*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(ROOT / "stages/pack_model.py")],
         cwd=run,
