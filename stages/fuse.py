@@ -10,7 +10,14 @@ from pyramid_reid.core import crops, protocol_record
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.core.tables import write_csv, write_json
-from pyramid_reid.evaluation import mean_colour, pictures, queries, ranked_lists, rankings
+from pyramid_reid.evaluation import (
+    mean_colour,
+    pictures,
+    queries,
+    ranked_lists,
+    rankings,
+    validation,
+)
 from pyramid_reid.retrieval.rerank import Rerank
 
 METRICS = Path("metrics/fusion.json")
@@ -47,6 +54,13 @@ def main(params: Params) -> str:
     write_csv(OUT / "cmc.csv", curves)
     for figure, table in queries.by_resolution(per_query).items():
         write_csv(OUT / f"resolution_{figure}.csv", table)
+
+    calibrated = validation.calibrate(folders, weights)
+    write_json(OUT / "calibration.json", calibrated.to_json())
+    validation.draw(PLOTS / "reliability.png", calibrated)
+    if calibrated.fitted:
+        write_csv(OUT / "reliability.csv", calibrated.bins)
+        write_csv(OUT / "thresholds.csv", calibrated.errors)
 
     first = done[0]
     in_split = {branch: folder / first.name for branch, folder in folders.items()}

@@ -13,7 +13,7 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params, Reid
 from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
 from pyramid_reid.reid.network import osnet
-from pyramid_reid.reid.training import pretrained
+from pyramid_reid.reid.training import pretrained, starts
 from pyramid_reid.reid.training.batches import training_images
 from pyramid_reid.reid.training.loop import COLUMNS, train
 from pyramid_reid.training import weights_file
@@ -51,6 +51,11 @@ def main(params: Params) -> str:
         first = weights_file.of_split(start, split, "reid", BRANCH) if start else None
         key = digest(settings, CROPS / split, *[first] if first else [])
         weights = weights_file.read(first) if first else None
+        recorded = None
+        if reid.pretrained and first and weights:
+            recorded = starts.record(reid.pretrained, first)
+            origin = starts.origin(reid.pretrained, recorded["sha256"])
+            starts.check(origin, weights.weights, params.data.name)
         pids = store.index.pid.to_numpy()[rows]
         seed = derive_seed(params.seed, "reid", BRANCH, split)
         log = curve.of_split(LiveCurves(LIVE / split))
@@ -59,7 +64,9 @@ def main(params: Params) -> str:
             checkpoints = Checkpoints(UNFINISHED / split, key)
             model, _ = train(images, pids, reid, seed, device, checkpoints, weights, log)
         if is_main():
-            osnet.save(OUT / split / "model.safetensors", model, reid.model, height, width)
+            osnet.save(
+                OUT / split / "model.safetensors", model, reid.model, height, width, recorded
+            )
     last = curve.write().iloc[-1]
     return (
         f"{len(crops.splits(CROPS))} network(s) in {OUT}; after {reid.epochs} epochs of"

@@ -26,6 +26,15 @@ VARIANTS = {
 }
 """Of the sets that have several; the first is the default."""
 
+NAMED_STARTS = {
+    "imagenet": None,
+    "msmt17": "msmt17",
+    "msmt17_combineall": "msmt17",
+    "market1501": "market1501",
+}
+"""Values of `reid.pretrained` that name published weights, and the set whose people trained them;
+`reid.training.starts` knows where they are. Anything else is a path."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -35,9 +44,6 @@ Start = Annotated[
 ]
 """Weights to start from, a name or a path; `none` in params.yaml is None."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
-
-STARTS = ("imagenet",)
-"""Names that `reid.pretrained` may have; anything else is a path."""
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -382,6 +388,21 @@ class Params(Section):
     evaluation: Evaluation
     sweep: Sweep
 
+    @model_validator(mode="after")
+    def _no_test_person_trained_the_start(self) -> Self:
+        start = self.reid.pretrained
+        if start is not None and NAMED_STARTS.get(start) == self.data.name:
+            raise ValueError(refused_start(start, self.data.name))
+        return self
+
+
+def refused_start(trained_on: str, name: str) -> str:
+    """Why weights that people of a set trained are refused for judging on that set."""
+    return (
+        f"reid.pretrained: people of {name} trained these weights ({trained_on}), and may be test"
+        " people here: take another start, or none"
+    )
+
 
 SHOWN = 10
 """Problems of a file that a message spells out; of the others, the number."""
@@ -429,7 +450,7 @@ def _check_start(section: str, settings: Restoration | Reid) -> None:
     would rerun nothing, and nobody could tell what a result came from.
     """
     start = settings.pretrained
-    if start is None or start in STARTS or settings.pretrained_sha256 is not None:
+    if start is None or start in NAMED_STARTS or settings.pretrained_sha256 is not None:
         return
     if not Path(start).exists():
         raise UserError(f"{section}.pretrained: {start} is neither a file nor a folder")

@@ -21,9 +21,10 @@ from pyramid_reid.restoration.inference import BATCH_PIXELS, plan, restore, rest
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.retrieval.distance import normalize
 from pyramid_reid.search import description as described
+from pyramid_reid.search.description import BRANCH_NAMES
 from pyramid_reid.search.images import Crop, as_pixels, cut, to_boxes
 
-CHUNK = 3 * BATCH
+CHUNK = 300
 """Crops whose inputs of the networks are in memory at once."""
 
 
@@ -50,7 +51,8 @@ class Model:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.description = described.read(folder)
-        self.weights = {str(name): share for name, share in self.description.weights.items()}
+        # in the order of the branches; a file's keys are sorted
+        self.weights = {str(name): self.description.weights[name] for name in BRANCH_NAMES}
         self._folder, self._device = folder, device
 
     @cached_property

@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import gdown
-import pooch
 from torch import Tensor, nn
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Reid
 from pyramid_reid.reid.network import osnet
-from pyramid_reid.reid.network.definitions import osnet_modules
+from pyramid_reid.reid.training import starts
 from pyramid_reid.training.foreign_pickle import some
 from pyramid_reid.training.weights_file import Checkpoint, check_hash, metadata, of_split, read
 
@@ -27,58 +25,24 @@ ENOUGH = 0.5
 def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path:
     """The file or folder of `reid.pretrained`; torchreid's file is fetched if it is not there yet.
 
-    torchreid publishes no checksums: a file's own is printed, and held against
-    `reid.pretrained_sha256` once that is set.
+    torchreid publishes no checksums: where none is pinned, the file's own is printed, and held
+    against `reid.pretrained_sha256` once that is set.
 
     Args:
-        pretrained: imagenet, or a path.
+        pretrained: a named start, or a path.
         model: name of the network.
-        sha256: what the file must have, in hexadecimal; None takes any.
+        sha256: what the file must have, in hexadecimal; None takes the pinned one, or any.
         folder: where fetched files are kept.
 
     Raises:
         UserError: there is no such file, it cannot be fetched, or it is another.
     """
-    path = Path(pretrained)
-    if pretrained == "imagenet":
-        path = folder / f"{model}_imagenet.pth"
-        if not path.exists():
-            _fetch(_address(model), path)
+    named = pretrained in starts.ORIGINS
+    path = starts.locate(pretrained, model, folder) if named else Path(pretrained)
     if not path.exists():
         raise UserError(f"reid.pretrained: {path} is neither a file nor a folder")
-    check_hash(path, sha256, "reid")
+    check_hash(path, sha256 or (starts.pinned(pretrained, model) if named else None), "reid")
     return path
-
-
-def _address(model: str) -> str:
-    """Where torchreid publishes the network's ImageNet weights."""
-    published = {
-        name: url for module in osnet_modules() for name, url in module.pretrained_urls.items()
-    }
-    if model not in published:
-        raise UserError(
-            f"torchreid publishes no ImageNet weights of {model}; they are there for"
-            f" {', '.join(sorted(published))}"
-        )
-    address: str = published[model]
-    return address
-
-
-def _fetch(address: str, path: Path) -> None:
-    """Download a file of Google Drive; it appears under its name only when it is whole."""
-
-    def download(url: str, file: str, _: object) -> None:
-        gdown.download(url, file)
-
-    try:
-        pooch.retrieve(address, None, path.name, path.parent, downloader=download)
-    # whatever the connection raised
-    except Exception as error:
-        raise UserError(
-            f"reid.pretrained: imagenet could not be fetched ({type(error).__name__}): download"
-            f" {address} where there is a network, and put it at {path}, or give its path as"
-            " reid.pretrained"
-        ) from error
 
 
 def finished(start: Path, branch: str, split: str, params: Reid) -> tuple[nn.Module, str, int, int]:
