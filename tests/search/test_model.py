@@ -92,8 +92,13 @@ def test_distances_are_the_weighted_sum_written_anew():
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() < 1e-6
     equal = pyramid_reid.distances(query, gallery)
-    assert np.abs(equal - pyramid_reid.distances(query, gallery, dict.fromkeys(
-        ("ori", "h1", "h2", "h3"), 7))).max() < 1e-6
+    assert (
+        np.abs(
+            equal
+            - pyramid_reid.distances(query, gallery, dict.fromkeys(("ori", "h1", "h2", "h3"), 7))
+        ).max()
+        < 1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,9 @@ def test_a_description_that_contradicts_its_networks_is_refused(folder, pixels):
     raw = json.loads((folder / "model.json").read_text())
     raw["branches"]["h3"]["height"] = 128
     change(folder, branches=raw["branches"])
-    with pytest.raises(UserError, match=r"h3\.safetensors is a osnet_x0_25 at 64x32, not .* 128x32"):
+    with pytest.raises(
+        UserError, match=r"h3\.safetensors is a osnet_x0_25 at 64x32, not .* 128x32"
+    ):
         pyramid_reid.load(folder).embed([pixels])
 
 
