@@ -50,6 +50,7 @@ STAGES = [
     *(f"distances@{branch}" for branch in BRANCHES),
     "sweep_weights",
     "fuse",
+    "pack_model",
 ]
 
 
