@@ -1,6 +1,7 @@
 """`pyramid-reid export`: ONNX Runtime gives what torch gives, under names that boxmot knows."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -130,15 +131,20 @@ def test_what_boxmot_cannot_run_is_told(exported):
     assert "boxmot resizes crops to 256×128" in told[0].line()
 
 
-def test_the_command_prints_each_file_and_ends_with_0(
+def test_the_command_prints_each_file_and_a_network_of_all_branches_is_written_once(
     model_folder, gallery, tmp_path, monkeypatch, capsys
 ):
-    out = tmp_path / "onnx"
-    arguments = ["export", "--onnx", out, "--model", model_folder, "--crops", gallery, "--json"]
+    out, folder = tmp_path / "onnx", shutil.copytree(model_folder, tmp_path / "model")
+    told = described(folder, "start")
+    branches = dict.fromkeys(told.branches, told.branches["ori"])
+    description.write(folder, told.model_copy(update={"branches": branches}))
+    arguments = ["export", "--onnx", out, "--model", folder, "--crops", gallery, "--json"]
     monkeypatch.setattr(sys, "argv", ["pyramid-reid", *map(str, arguments)])
     assert cli.main() == 0
     told = json.loads(capsys.readouterr().out)
-    assert {each["file"] for each in told["files"]} == {path.name for path in out.iterdir()}
+    assert [each["file"] for each in told["files"]] == ["osnet_x0_25_start.onnx", "restorer.onnx"]
+    assert {path.name for path in out.iterdir()} == {each["file"] for each in told["files"]}
+    assert told["files"][0]["what"] == "ori, h1, h2, h3"
 
 
 def test_a_file_that_gives_something_else_is_removed(model_folder, tmp_path, monkeypatch):

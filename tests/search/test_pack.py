@@ -200,7 +200,7 @@ def test_what_is_damaged_is_named(broken, path, content, said):
         run_stage(broken, "pack_model")
 
 
-def test_packing_loads_neither_torch_nor_pandas_and_is_fast(run):
+def test_packing_loads_neither_torch_nor_pandas(run):
     code = (
         "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); print(*sys.modules)"
     )

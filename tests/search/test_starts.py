@@ -8,14 +8,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import gdown
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 
+import pyramid_reid
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.core.params import NAMED_STARTS, Params
+from pyramid_reid.core.params import NAMED_STARTS, HanSize, Params
+from pyramid_reid.core.resize import resize
 from pyramid_reid.reid.network import osnet
+from pyramid_reid.reid.network.preprocessing import normalize as to_input
+from pyramid_reid.reid.network.preprocessing import to_float
 from pyramid_reid.reid.training import pretrained, starts
+from pyramid_reid.restoration.network import reconstructor
+from pyramid_reid.restoration.network.reconstructor import Architecture
+from pyramid_reid.search import description, starting
 
 PUBLISHED = os.environ.get(starts.FOLDER)
 
@@ -53,8 +62,7 @@ def test_addresses_are_those_of_torchreid_s_own_table():
 
 
 def test_params_know_the_names_and_the_sets_of_all_starts():
-    assert set(NAMED_STARTS) == set(starts.IDS)
-    assert set(starts.ORIGINS) == {*starts.IDS, "imagenet"}
+    assert set(NAMED_STARTS) == set(starts.ORIGINS) == {*starts.IDS, "imagenet"}
     for name, trained_set in NAMED_STARTS.items():
         assert starts.ORIGINS[name].sets == (trained_set,)
 
@@ -163,3 +171,95 @@ def test_the_start_is_recorded_in_the_network_s_file(tmp_path):
     osnet.save(tmp_path / "b", model, "osnet_x0_25", 32, 16)
     with safe_open(tmp_path / "b", "np") as file:
         assert "start" not in file.metadata()
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "ours.pth"
+    torch.save(osnet.build("osnet_x0_25", 5, 3).state_dict(), path)
+    return path
+
+
+def test_a_model_without_training_has_one_network_in_every_branch(checkpoint, tmp_path):
+    out = tmp_path / "new" / "model"
+    starting.pack_start(str(checkpoint), "osnet_x0_25", 64, 32, "bicubic", out)
+    assert {path.name for path in out.iterdir()} == {
+        "model.json",
+        "README.md",
+        "network.safetensors",
+        "restorer.safetensors",
+    }
+    assert [path.name for path in out.parent.iterdir()] == ["model"]
+    told = description.read(out)
+    assert {each.file for each in told.branches.values()} == {"network.safetensors"}
+    assert told.name == "ours"
+    assert told.calibration is None
+    assert "no validation identities" in told.why_no_calibration
+    assert "unknown (ours.pth, SHA-256" in told.branches["h3"].trained_on
+    assert "a rank is no identification" in (out / "README.md").read_text(encoding="utf-8")
+
+    model = pyramid_reid.load(out)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
+    own = osnet.build("osnet_x0_25", 5, 3).eval()
+    views = [pixels, *model.restore(pixels)]
+    resized = [resize(view, 64, 32, Image.Resampling.BILINEAR) for view in views]
+    with torch.inference_mode():
+        expected = own(to_input(to_float(torch.from_numpy(np.stack(resized))))).numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    assert np.abs(model.embed([pixels])[0] - expected).max() < 1e-5
+
+
+def test_a_restorer_of_a_run_is_taken_over(checkpoint, tmp_path):
+    architecture = Architecture(
+        size=HanSize(groups=1, blocks=1, dim=16), head_dim=2, scales=(2, 3, 5)
+    )
+    path, out = tmp_path / "r.safetensors", tmp_path / "model"
+    reconstructor.save(path, reconstructor.build(architecture, 0))
+    starting.pack_start(str(checkpoint), "osnet_x0_25", 64, 32, str(path), out)
+    told = description.read(out).restorer
+    assert told.scales == (2, 3, 5)
+    assert told.extractor == "HAN (1 groups of 1 blocks, width 16)"
+    assert "r.safetensors" in told.trained_on
+
+
+def test_packing_twice_gives_the_same_bytes(checkpoint, tmp_path):
+    for name in ("a", "b"):
+        starting.pack_start(
+            str(checkpoint), "osnet_x0_25", 64, 32, "bicubic", tmp_path / name / "model"
+        )
+    for path in (tmp_path / "a/model").iterdir():
+        assert path.read_bytes() == (tmp_path / "b/model" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"network": "resnet50"}, "no network resnet50"),
+        ({"network": "osnet_x0_5"}, r"lacks \d+ weights of osnet_x0_5.*--model"),
+        ({"height": 8}, "too small"),
+        ({"start": "imagenet"}, "tell things apart"),
+        ({"start": "nowhere.pth"}, "is no file, and none of msmt17"),
+        ({"restorer": "nowhere.safetensors"}, "is no reconstructor"),
+    ],
+)
+def test_what_cannot_be_packed_says_why_and_leaves_nothing(checkpoint, tmp_path, values, said):
+    out = tmp_path / "new" / "model"
+    asked = {
+        "start": str(checkpoint),
+        "network": "osnet_x0_25",
+        "height": 64,
+        "width": 32,
+        "restorer": "bicubic",
+        "out": out,
+    }
+    with pytest.raises(UserError, match=said):
+        starting.pack_start(**asked | values)
+    assert not out.parent.exists() or not list(out.parent.iterdir())
+
+
+def test_what_is_there_is_not_overwritten(checkpoint, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine").touch()
+    with pytest.raises(UserError, match="is there already"):
+        starting.pack_start(str(checkpoint), "osnet_x0_25", 64, 32, "bicubic", tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["mine"]

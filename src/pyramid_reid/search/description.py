@@ -125,7 +125,7 @@ def parse(path: Path) -> Description:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({reason(error)}); {AGAIN}") from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT or raw["format"] is True:
         found = raw.get("format") if isinstance(raw, dict) else None
         raise UserError(
             f"{path} has format {found!r}, this version of pyramid-reid reads {FORMAT}: install the"

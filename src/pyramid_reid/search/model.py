@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pyramid_reid.core.crops import Pixels
+from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.core.resize import resize
 from pyramid_reid.reid.features import Extractor
@@ -21,7 +22,7 @@ from pyramid_reid.restoration.inference import BATCH_PIXELS, plan, restore, rest
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.retrieval.distance import normalize
 from pyramid_reid.search import description as described
-from pyramid_reid.search.description import BRANCH_NAMES
+from pyramid_reid.search.description import AGAIN, BRANCH_NAMES
 from pyramid_reid.search.images import Crop, as_pixels, cut, to_boxes
 
 CHUNK = 300
@@ -57,7 +58,14 @@ class Model:
 
     @cached_property
     def _restorer(self) -> reconstructor.Reconstructor:
-        return reconstructor.load(self._folder / self.description.restorer.file).to(self._device)
+        told = self.description.restorer
+        model = reconstructor.load(self._folder / told.file)
+        if (found := tuple(model.architecture.scales)) != told.scales:
+            listed, other = (", ".join(map(str, scales)) for scales in (found, told.scales))
+            raise UserError(
+                f"{self._folder / told.file} restores at {listed}, not {other}: {AGAIN}"
+            )
+        return model.to(self._device)
 
     @cached_property
     def _extractors(self) -> dict[str, tuple[Extractor, int, int]]:
@@ -66,6 +74,11 @@ class Model:
         for branch, network in self.description.branches.items():
             if network.sha256 not in shared:  # one network may serve several branches
                 model, height, width = osnet.load(self._folder / network.file)
+                if (height, width) != (network.height, network.width):
+                    raise UserError(
+                        f"{self._folder / network.file} is a {network.network} at {height}x{width},"
+                        f" not at {network.height}x{network.width} as model.json says: {AGAIN}"
+                    )
                 extractor = Extractor(model, self._device, height, width)
                 shared[network.sha256] = extractor, height, width
             extractors[str(branch)] = shared[network.sha256]
