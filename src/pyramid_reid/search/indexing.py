@@ -12,6 +12,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -25,14 +26,14 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.progress import progress
 from pyramid_reid.search.gallery import Frame, Patterns, Value, listed
 from pyramid_reid.search.images import cut
-from pyramid_reid.search.store import BOX, Box, Store, box_of, crop_id, schema
+from pyramid_reid.search.store import BOX, Box, BusyError, Store, box_of, crop_id, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK = 300
 """Crops that are embedded together: a multiple of the networks' batch."""
-CHUNK_PIXELS = 2**22
+CHUNK_PIXELS = 2**24
 """Of crops that are embedded together, but for one that is larger."""
 LARGEST = 2**21
 """Pixels of a crop: restored at x4 it has sixteen times as many."""
@@ -154,25 +155,43 @@ def index(
     """
     with store.writing():
         known = Known(store)
-        seen, tried = dict[str, str](), dict[str, str]()
         frames, problems = listed(sources, patterns)
         if not frames and not problems and not watch:
             raise UserError(f"{', '.join(map(str, sources))}: there is no image in it")
         report = Report(problems=problems)
-        _run(store, load, frames, known, report)
-        if built := store.build_index():
-            say(str(built))
-        while watch:
-            try:
-                say(f"{report.added:,} crops added so far; watching (Ctrl-C ends it)")
-                while not (fresh := _settled(sources, patterns, known, report, seen, tried)):
-                    time.sleep(POLL_S)
-                _run(store, load, fresh, known, report)
-                if built := store.build_index():
-                    say(str(built))
-            except KeyboardInterrupt:
-                break
+        _run(store, load, frames, known, report, say)
+    if watch:
+        with suppress(KeyboardInterrupt):
+            _watch(store, load, sources, patterns, known, report, say)
     return report
+
+
+def _watch(
+    store: Store,
+    load: Callable[[], Embeds],
+    sources: Sequence[Path],
+    patterns: Patterns,
+    known: Known,
+    report: Report,
+    say: Callable[[str], None],
+) -> None:
+    """Go on with what is new, until interrupted; between two looks others may write.
+
+    What `forget` removes meanwhile stays known: it does not come back from its file.
+    """
+    seen, tried = dict[str, str](), dict[str, str]()
+    say(f"{report.added:,} crops added; watching (Ctrl-C ends it)")
+    while True:
+        fresh = _settled(sources, patterns, known, report, seen, tried)
+        while fresh:
+            try:
+                with store.writing():
+                    _run(store, load, fresh, known, report, say)
+                say(f"{report.added:,} crops added so far")
+                break
+            except BusyError:  # `forget` takes some seconds
+                time.sleep(POLL_S)
+        time.sleep(POLL_S)
 
 
 def _settled(
@@ -207,9 +226,14 @@ def _settled(
 
 
 def _run(
-    store: Store, load: Callable[[], Embeds], frames: Sequence[Frame], known: Known, report: Report
+    store: Store,
+    load: Callable[[], Embeds],
+    frames: Sequence[Frame],
+    known: Known,
+    report: Report,
+    say: Callable[[str], None],
 ) -> None:
-    """Read, embed and write some frames."""
+    """Read, embed and write some frames, and keep the index up."""
     total = sum(len(frame.crops) for frame in frames)
     bar = progress(range(total), "index", "crops", total)
     with _Writer(store) as writer, bar:
@@ -249,6 +273,8 @@ def _run(
                 if len(waiting) == CHUNK:
                     flush()
         flush()
+    if built := store.build_index():
+        say(str(built))
 
 
 def _again(writer: _Writer, crop: _Crop, known: Known, report: Report) -> None:
@@ -369,11 +395,9 @@ class _Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
-            # what was embedded is kept also when something else went wrong or the user ended it
-            if kind is None or not issubclass(kind, UserError):
-                self._write()
+            self._write()  # what was embedded is kept also when something else went wrong
             self._wait()
         finally:
             self._pool.shutdown()

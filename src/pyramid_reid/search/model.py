@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -155,17 +158,17 @@ class Model:
         # restored images are many times as large as what the networks see: they go at once
         sizes = [crop.shape[:2] for crop in crops]
         batches = dict(enumerate(plan(sizes, BATCH_PIXELS, self._restorer.batch_multiple)))
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            under_way: list[Future[None]] = []
-            done = restore_batches(
-                self._restorer, batches, crops.__getitem__, torch.get_num_threads()
-            )
-            for number, images in done:
-                under_way += [
-                    pool.submit(resized, row, of_crop)
-                    for row, of_crop in zip(batches[number], images, strict=True)
-                ]
-            for each in under_way:
+        threads = torch.get_num_threads()
+        runs = restore_batches(self._restorer, batches, crops.__getitem__, threads)
+        under_way = deque[list[Future[None]]]()
+        with ThreadPoolExecutor(threads) as pool, closing(runs):
+            for number, images in runs:
+                rows = zip(batches[number], images, strict=True)
+                under_way.append([pool.submit(resized, row, of_crop) for row, of_crop in rows])
+                if len(under_way) > threads:
+                    for each in under_way.popleft():
+                        each.result()
+            for each in chain.from_iterable(under_way):
                 each.result()
         features = [
             normalize(self._extractors[branch][0](of_branch))

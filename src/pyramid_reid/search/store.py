@@ -51,6 +51,10 @@ ROWS = 4096
 """Rows that are read at a time."""
 
 
+class BusyError(UserError):
+    """Another process writes into the store."""
+
+
 class Store:
     """A gallery of crops that are searched by their features.
 
@@ -133,12 +137,14 @@ class Store:
         Raises:
             UserError: another one does.
         """
-        with self._guarded("locked"), (self.folder / LOCK).open("a+") as file:
+        with self._guarded("locked"):
+            file = (self.folder / LOCK).open("a+")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 file.seek(0)
-                raise UserError(
+                raise BusyError(
                     f"{self.folder} is being written by process {file.read().strip() or '?'}"
                     " (`index` or `forget`): wait until it ends, or end it"
                 ) from error
@@ -467,19 +473,26 @@ class Store:
 
     @contextmanager
     def _filtering(self, where: str | None) -> Iterator[str | None]:
-        """A condition that was tried, or None.
+        """A condition for a question to the table, or None.
 
         Raises:
-            UserError: it does not parse.
+            UserError: it does not parse, or the table cannot be read.
         """
         condition = None if where is None else filters.condition(where)
-        if condition is not None and self.table is not None:
-            try:
-                self.table.search().where(condition).select(["id"]).limit(1).to_arrow()
-            except DAMAGED as error:
-                raise filters.refused(str(where), error, self.columns()) from error
         with self._guarded("read"):
-            yield condition
+            try:
+                yield condition
+            except DAMAGED:
+                if condition is not None:
+                    self._try(condition)
+                raise
+
+    def _try(self, condition: str) -> None:
+        """Raise UserError if a condition does not parse."""
+        try:
+            self.table.search().where(condition).select(["id"]).limit(1).to_arrow()
+        except DAMAGED as error:
+            raise filters.refused(condition, error, self.columns()) from error
 
     def _row(self, identifier: str) -> Row:
         if self.table is not None:
