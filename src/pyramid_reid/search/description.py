@@ -103,14 +103,25 @@ def read(folder: Path) -> Description:
     Raises:
         UserError: there is no model folder, it is of another version, or it is damaged.
     """
-    path = folder / FILE
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not (folder / FILE).exists():
         raise UserError(
             f"{folder} holds no {FILE}: give a model folder, as `dvc repro pack_model` or"
             " `pyramid-reid pack` writes it"
-        ) from error
+        )
+    description = parse(folder / FILE)
+    for part in (description.restorer, *description.branches.values()):
+        check(folder / part.file, part.sha256)
+    return description
+
+
+def parse(path: Path) -> Description:
+    """Read a model.json alone; a gallery store holds a copy.
+
+    Raises:
+        UserError: it is of another version, or damaged.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({reason(error)}); {AGAIN}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
@@ -127,8 +138,6 @@ def read(folder: Path) -> Description:
         raise UserError(f"{path} is damaged ({where}: {first['msg']}); {AGAIN}") from error
     if set(description.branches) != set(BRANCHES) or set(description.weights) != set(BRANCHES):
         raise UserError(f"{path} does not describe the branches {', '.join(BRANCHES)}; {AGAIN}")
-    for part in (description.restorer, *description.branches.values()):
-        check(folder / part.file, part.sha256)
     return description
 
 

@@ -1,0 +1,199 @@
+"""The index of a store: when it is built, with what parameters, and what it finds.
+
+LanceDB's IvfRq keeps a code of one bit per number (RaBitQ; Gao & Long, SIGMOD 2024) in partitions
+of near rows. A search looks into some partitions and ranks the best codes' rows by exact distances.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyramid_reid.core.params import BRANCHES
+
+if TYPE_CHECKING:
+    from pyramid_reid.search.store import Store
+
+FROM_ROWS = 20_000
+"""An exact scan takes less than a tenth of a second below."""
+PARTITION = 512
+"""Rows of a partition, on average."""
+REFINE = 20
+"""Candidates per hit whose distances are computed exactly."""
+NEW_ROWS = 2000
+"""Rows that are not in the index yet, and are compared one by one, until it is kept up."""
+MANY_FILES = 24
+"""Files of rows from which on they are joined."""
+GROWN = 2
+"""An index is built anew when there are so many times the rows that it was built for."""
+SAMPLE = 20
+"""Crops by which recall is measured."""
+AT = 10
+"""Hits of which recall tells how many were found."""
+ENOUGH = 0.99
+FILE = "index.json"
+INDEX = "vector_idx"
+WEIGHTINGS = {"equal weights": None, "w_ori = 1": {"ori": 1.0}}
+"""With which recall is measured: partitions are made by all branches, and fit one branch worst."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An index.
+
+    Attributes:
+        rows: it was built for.
+        probes: partitions into which a search looks.
+        recall: share of the nearest `AT` found, per weighting.
+    """
+
+    rows: int
+    partitions: int
+    probes: int
+    recall: dict[str, float]
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{recall:.3f} for {name}" for name, recall in self.recall.items())
+        return (
+            f"index over {self.rows:,} crops in {self.partitions} partitions, {self.probes} looked"
+            f" into: recall@{AT} against the exact scan {found}"
+        )
+
+
+def probes(folder: Path) -> int | None:
+    """Partitions into which a search looks; None where there is no index."""
+    built = read_record(folder)
+    return None if built is None else built.probes
+
+
+def read_record(folder: Path) -> Built | None:
+    """What is noted of a store's index, or None where it has none."""
+    try:
+        return Built(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):  # without an index a search is exact
+        return None
+
+
+def remove_record(folder: Path) -> None:
+    """Note that there is no index."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def keep_up(store: Store) -> Built | None:
+    """Join files, build the index or take new rows into it, where that is due.
+
+    Returns:
+        The index, if it changed.
+    """
+    from datetime import timedelta
+
+    table, rows = store.table, store.count()
+    built, stats = read_record(store.folder), table.index_stats(INDEX)
+    hour = timedelta(hours=1)
+    if rows >= FROM_ROWS and (stats is None or built is None or rows >= GROWN * built.rows):
+        store.optimize(keep=hour)
+        return _build(store, rows)
+    unindexed = stats.num_unindexed_rows if stats else 0
+    files = table.stats()["fragment_stats"]["num_fragments"]
+    if unindexed >= NEW_ROWS or files >= MANY_FILES:
+        store.optimize(keep=hour)
+        if stats and built:
+            return _measured(store, built.rows, built.partitions)
+    return None
+
+
+def _build(store: Store, rows: int) -> Built:
+    from lancedb.index import IvfRq
+
+    partitions = max(1, rows // PARTITION)
+    remove_record(store.folder)  # until it is known how many partitions to look into
+    config = IvfRq(
+        distance_type="dot", num_partitions=partitions, max_iterations=10, sample_rate=64
+    )
+    store.table.create_index("vector", config=config, replace=True, name=INDEX)
+    return _measured(store, rows, partitions)
+
+
+def _measured(store: Store, rows: int, partitions: int) -> Built:
+    """Choose how many partitions to look into by what is found, and note it."""
+    queries = _sample(store)
+    truth = {name: _exact(store, queries, weights(given)) for name, given in WEIGHTINGS.items()}
+    recall = dict[str, float]()
+    for probes in _steps(partitions):
+        recall = {
+            name: _recall(store, queries, weights(given), truth[name], probes)
+            for name, given in WEIGHTINGS.items()
+        }
+        if min(recall.values()) >= ENOUGH:
+            break
+    built = Built(rows, partitions, probes, recall)
+    new = store.folder / f".{FILE}.new"
+    new.write_text(json.dumps(asdict(built), sort_keys=True) + "\n", encoding="utf-8")
+    new.replace(store.folder / FILE)
+    return built
+
+
+def _steps(partitions: int) -> list[int]:
+    """Numbers of partitions to try, rising; at least 20, as a query costs little then."""
+    steps, step = [], min(partitions, 20)
+    while step < partitions:
+        steps.append(step)
+        step = step * 3 // 2
+    return [*steps, partitions]
+
+
+def weights(given: dict[str, float] | None) -> NDArray[np.float32]:
+    """Shares of the branches, (4,)."""
+    from pyramid_reid.search.distances import proportions
+
+    return np.array(list(proportions(given).values()), np.float32)
+
+
+def _sample(store: Store) -> NDArray[np.float32]:
+    """Features of some crops from all over the table, (n, 4 D)."""
+    places = np.linspace(0, store.count() - 1, SAMPLE).astype(int).tolist()
+    vectors = store.table.take_offsets(places).select(["vector"]).to_arrow()["vector"]
+    flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.astype(np.float32).reshape(len(vectors), -1)
+
+
+def _exact(
+    store: Store, queries: NDArray[np.float32], shares: NDArray[np.float32]
+) -> list[set[str]]:
+    """Ids of the nearest of each query, of all rows in one pass."""
+    weighted = queries.reshape(len(queries), len(BRANCHES), -1) * shares[:, None]
+    weighted = weighted.reshape(len(queries), -1)
+    best = np.full((len(queries), 0), 0.0)
+    ids = np.empty((len(queries), 0), object)
+    for batch in store.batches(["id", "vector"]):
+        flat = batch["vector"].flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+        products = weighted @ flat.reshape(len(batch), -1).T
+        names = batch["id"].to_numpy(zero_copy_only=False)
+        best = np.concatenate([best, products], axis=1)
+        ids = np.concatenate([ids, np.broadcast_to(names, products.shape)], axis=1)
+        near = np.argsort(-best, axis=1, kind="stable")[:, : AT + 1]
+        best, ids = np.take_along_axis(best, near, 1), np.take_along_axis(ids, near, 1)
+    return [set(row) for row in ids]
+
+
+def _recall(
+    store: Store,
+    queries: NDArray[np.float32],
+    shares: NDArray[np.float32],
+    truth: Sequence[set[str]],
+    probes: int,
+) -> float:
+    """Share of the nearest that is found; a crop itself, which is always found, does not count."""
+    found = 0
+    for query, nearest in zip(queries, truth, strict=True):
+        weighted = (query.reshape(len(BRANCHES), -1) * shares[:, None]).ravel()
+        search = store.table.search(weighted, vector_column_name="vector").distance_type("dot")
+        search = search.nprobes(probes).refine_factor(REFINE).limit(AT + 1).select(["id"])
+        found += len(nearest & set(search.to_arrow()["id"].to_pylist())) - 1
+    return found / sum(len(nearest) - 1 for nearest in truth)
