@@ -6,11 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import numpy as np
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +22,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.evaluation.calibration import Fit
+from pyramid_reid.search import filters
 from pyramid_reid.search.distances import proportions
 from pyramid_reid.search.serve import security
 from pyramid_reid.search.serve.log import SearchLog
@@ -84,8 +84,9 @@ MAX_OFFSET = 2**40
 
 Options = TypeVar("Options", bound=Message)
 
-OWN = ("id", "rank", "distance", "distances", "probability", "camera", "time", "track", "path")
-"""Columns of a store's row that have their own place in a hit."""
+LISTED = ("id", "camera", "time", "track")
+OWN = (*LISTED, "path", "box", "distance")
+"""Columns of a store's row that have their own place in a hit, or none."""
 
 
 @dataclass(frozen=True)
@@ -275,14 +276,17 @@ def _search(
         *map(server.queries.by_vector, options.vectors),
     ]
     asked = [each for each, _ in found]
-    rows = server.store.search(
-        mean([vector for _, vector in found]), weights, options.k, where, options.exact
-    ).to_pylist()
+    person, searched = mean([vector for _, vector in found]), server.store.count(where)
+    rows = []
+    if searched:
+        rows = server.store.search(
+            person, weights, options.k, where, exact=options.exact
+        ).to_pylist()
     _log(server, request, "search", asked, options, weights, [row["id"] for row in rows])
     return Answer(
         queries=asked,
         weights=weights,
-        searched=server.store.count(where),
+        searched=searched,
         hits=_hits(rows, probability_of(server.model, weights)),
     )
 
@@ -296,20 +300,20 @@ def probability_of(model: Model, weights: Mapping[str, float]) -> Fit | None:
 
 
 def _hits(rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> list[Hit]:
-    """Hits of a store's rows; distances that rounding puts below 0 are 0."""
+    """Hits of a store's rows."""
     hits = []
     for rank, row in enumerate(rows, 1):
-        distance = max(0.0, float(row["distance"]))
+        distance = float(row["distance"])
         further = {
             name: plain(value)
             for name, value in row.items()
-            if name not in (*OWN, *BRANCHES, "box", "vector")
+            if name not in (*OWN, *BRANCHES)
         }
         hits.append(
             Hit(
                 rank=rank,
                 distance=distance,
-                distances=Distances(**{each: max(0.0, float(row[each])) for each in BRANCHES}),
+                distances=Distances(**{each: row[each] for each in BRANCHES}),
                 probability=None if fit is None else float(fit.probability(distance)),
                 columns=further,
                 **{name: plain(row.get(name)) for name in (*LISTED, "path")},
@@ -318,15 +322,10 @@ def _hits(rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> list[Hit]:
     return hits
 
 
-LISTED = ("id", "camera", "time", "track")
-
-
 def plain(value: object) -> Any:
     """A value of a table as JSON has it."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
-    if isinstance(value, np.generic):
-        return plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, datetime):
@@ -334,22 +333,34 @@ def plain(value: object) -> Any:
     return str(value)
 
 
-def condition(filters: Filters) -> str | None:
-    """A filter as the store's SQL, its values as literals; None where nothing is filtered."""
+def condition(wanted: Filters) -> str | None:
+    """A filter as the store's SQL, its values as literals; None where nothing is filtered.
+
+    Raises:
+        Refusal: a time is outside the calendar.
+    """
     parts = []
-    if filters.cameras:
-        quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in filters.cameras)
-        parts.append(f"camera IN ({quoted})")
-    if filters.since is not None:
-        parts.append(f"time >= {moment(filters.since)}")
-    if filters.until is not None:
-        parts.append(f"time <= {moment(filters.until)}")
-    return " AND ".join(parts) or None
+    if wanted.cameras:
+        parts.append(f"camera in ({', '.join(map(filters.quoted, wanted.cameras))})")
+    if wanted.since is not None:
+        parts.append(f"time >= {filters.quoted(moment(wanted.since))}")
+    if wanted.until is not None:
+        parts.append(f"time <= {filters.quoted(moment(wanted.until))}")
+    return " and ".join(parts) or None
 
 
 def moment(time: datetime) -> str:
-    """A time as SQL."""
-    return f"timestamp '{time.isoformat(sep=' ')}'"
+    """A time as the store keeps it: text that sorts as time does, in UTC where a zone is given.
+
+    Raises:
+        Refusal: it is outside the calendar.
+    """
+    if time.tzinfo is None:
+        return time.isoformat()
+    try:
+        return time.astimezone(UTC).replace(tzinfo=None).isoformat()
+    except OverflowError as error:
+        raise Refusal(422, "the time is outside the calendar") from error
 
 
 def _crop(store: Store, asked: str) -> bytes:
@@ -374,14 +385,14 @@ def _log(
     hits: Sequence[str] = (),
 ) -> None:
     """Write down a search, before it is answered."""
-    filters = options.model_dump(mode="json") if options else {}
+    given = options.model_dump(mode="json") if options else {}
     server.log.write(
         {
             "who": request.state.who,
             "address": request.client.host if request.client else None,
             "kind": kind,
             "queries": [each.model_dump() for each in asked],
-            "filters": {name: filters[name] for name in Filters.model_fields if filters.get(name)},
+            "filters": {name: given[name] for name in Filters.model_fields if given.get(name)},
             "weights": weights,
             "k": options.k if options else None,
             "hits": list(hits[:LOGGED_HITS]),

@@ -94,9 +94,9 @@ class Hit(BaseModel):
     distance: float
     distances: Distances
     probability: float | None
-    camera: str | int | None
+    camera: str | None
     time: str | None
-    track: str | int | None
+    track: str | None
     path: str
     columns: dict[str, str | int | float | bool | None]
 
@@ -138,9 +138,9 @@ class Listed(BaseModel):
     """A crop of the gallery in a list."""
 
     id: str
-    camera: str | int | None
+    camera: str | None
     time: str | None
-    track: str | int | None
+    track: str | None
 
 
 class Listing(BaseModel):
@@ -161,7 +161,7 @@ class Status(BaseModel):
     model: str
     features: str
     crops: int
-    cameras: list[str | int]
+    cameras: list[str]
     columns: list[str]
     weights: dict[str, float]
     scales: list[int]

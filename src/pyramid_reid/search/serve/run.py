@@ -50,13 +50,13 @@ def serve(
     allowed, made = access(host, tokens or os.environ.get(TOKENS, "").split())
     search_log = logs.SearchLog(log_path(allowed, store_folder, log, no_log))
     store = Store.open(store_folder)
-    model = load(model_folder or store.model_folder or Path("data/model"))
+    model = load(model_folder or Path("data/model"))
     store.check(model.description)
     listening = listen(host, port)
     app = create(store, model, allowed, search_log)
     model.dim  # noqa: B018 (loads the networks, so that the first search does not wait for them)
     announce(host, listening.getsockname()[1], made, search_log.path)
-    run(app, listening)
+    uvicorn.Server(settings(app)).run(sockets=[listening])
     return 0
 
 
@@ -79,12 +79,16 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         UserError: the address is no address of this machine, or taken.
     """
+    listening = None
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen()
     except (OSError, OverflowError, UnicodeError) as error:
+        if listening is not None:
+            listening.close()
         raise UserError(
             f"nothing can listen at {host}, port {port} ({reason(error)}): give another --host or"
             " --port"
@@ -105,9 +109,9 @@ def announce(host: str, port: int, made: str | None, log: Path | None) -> None:
     )
 
 
-def run(app: FastAPI, listening: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM."""
-    config = uvicorn.Config(
+def settings(app: FastAPI) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
@@ -118,4 +122,3 @@ def run(app: FastAPI, listening: socket.socket) -> None:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run(sockets=[listening])
