@@ -52,8 +52,144 @@ def _parser() -> argparse.ArgumentParser:
     per_query.add_argument("--resamples", type=int, default=10_000, help="of identities and signs")
     per_query.add_argument("--seed", type=int, default=0, help="of the resamples")
     per_query.set_defaults(run=_compare_queries)
+    _add_gallery(commands)
     _add_serve(commands)
     return parser
+
+
+def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Commands on a gallery store."""
+    where = "condition in SQL on the columns, such as \"camera != 'lobby'\""
+    store = argparse.ArgumentParser(add_help=False)
+    store.add_argument("--store", type=Path, required=True, help="folder of the gallery store")
+    store.add_argument("--json", action="store_true", help="print one JSON object")
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument(
+        "--model", type=Path, default=Path("data/model"), help="model folder (data/model)"
+    )
+    model.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
+    weights = argparse.ArgumentParser(add_help=False)
+    weights.add_argument(
+        "--weights", help="of the branches, as ori=0.4,h1=0.2,h2=0.2,h3=0.2 (the model's)"
+    )
+
+    index = commands.add_parser(
+        "index",
+        parents=[store, model],
+        help="put crops of people into a gallery store",
+        description="Embed crops of people and put them into a gallery store, which is made where"
+        " there is none. What is there is not computed again; after a kill the same command goes"
+        " on with the rest. Ends with 3 when some files could not be read: they are listed.",
+    )
+    index.add_argument(
+        "gallery",
+        nargs="+",
+        type=Path,
+        metavar="GALLERY",
+        help="folder of crops; table (.csv, .parquet) with the column path and perhaps camera,"
+        " time, track, a box (left, top, width, height) and further ones; MOTChallenge text file"
+        " or its sequence's folder; or image",
+    )
+    index.add_argument(
+        "--camera-from", metavar="REGEX", help="where the camera stands in a path, as '(c\\d+)_'"
+    )
+    index.add_argument(
+        "--time-from", metavar="REGEX", help="where the time stands, as '_(\\d{8}T\\d{6})_'"
+    )
+    index.add_argument(
+        "--columns-from",
+        metavar="REGEX",
+        help="where further columns stand, as '(?P<pid>\\d+)_(?P<frame>\\d+)'",
+    )
+    index.add_argument(
+        "--watch", action="store_true", help="go on with what is written there, until Ctrl-C"
+    )
+
+    search = commands.add_parser(
+        "search",
+        parents=[store, model, weights],
+        help="find a person in a gallery store",
+        description="Rank the crops of a store by their distance to one or several crops of the"
+        " same person. A rank is no identification.",
+    )
+    search.add_argument(
+        "query", nargs="+", metavar="QUERY", help="image, or id of a crop in the store"
+    )
+    search.add_argument("--top", type=_positive, default=20, help="hits (20)")
+    search.add_argument("--where", help=where)
+    search.add_argument(
+        "--group", metavar="COLUMN", help="show the nearest crop of each value, as of track"
+    )
+    search.add_argument(
+        "--rerank", action="store_true", help="order the nearest hits by k-reciprocal re-ranking"
+    )
+    search.add_argument(
+        "--exact", action="store_true", help="compare with every crop instead of using the index"
+    )
+    search.add_argument(
+        "--out", type=Path, help="write the hits as .csv, or as one .html page with pictures"
+    )
+
+    forget = commands.add_parser(
+        "forget",
+        parents=[store],
+        help="remove crops from a gallery store for good",
+        description="Remove crops, their features, and old versions that hold them. Says how many"
+        " and asks before; image files stay where they are.",
+    )
+    forget.add_argument("--where", required=True, help=where)
+    forget.add_argument("--yes", action="store_true", help="do not ask")
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[store, weights],
+        help="Rank-k and mAP of a gallery store with identities",
+        description="Rank-k, mAP and mINP where the store has a column pid or identity. With a"
+        " column role, crops of role query are ranked against those of role gallery; else each crop"
+        " against all others.",
+    )
+    evaluate.add_argument("--where", help=where)
+    evaluate.add_argument(
+        "--queries", type=_positive, metavar="N", help="judge so many, drawn at random (all)"
+    )
+    evaluate.add_argument(
+        "--any-camera",
+        action="store_true",
+        help="let crops of the query's own person and camera count",
+    )
+
+    optimize = commands.add_parser(
+        "optimize",
+        parents=[store],
+        help="join a gallery store's files and build its index",
+        description="`index` does this by itself; after it was interrupted, or to have the index"
+        " fit the number of crops exactly, do it by hand. Prints recall against the exact scan.",
+    )
+    optimize.add_argument(
+        "--anew", action="store_true", help="build the index even if there is one"
+    )
+    for name, parser in (
+        ("index", index),
+        ("search", search),
+        ("forget", forget),
+        ("evaluate", evaluate),
+        ("optimize", optimize),
+    ):
+        parser.set_defaults(run=_gallery, function=name)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return number
+
+
+def _gallery(given: argparse.Namespace) -> int:
+    from pyramid_reid.search import commands
+
+    code: int = getattr(commands, given.function)(given)
+    return code
 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -69,7 +205,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--store", type=Path, required=True, help="folder that `pyramid-reid index` filled"
     )
     serve.add_argument(
-        "--model", type=Path, help="model folder; by default the one that filled the store"
+        "--model", type=Path, default=Path("data/model"), help="model folder (%(default)s)"
     )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     serve.add_argument("--port", type=int, default=8000, help="0: any that is free (%(default)s)")

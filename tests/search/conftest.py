@@ -29,9 +29,7 @@ def write_model(folder, seed=0, calibration=True):
 
     folder.mkdir(parents=True)
     architecture = Architecture(size=None, head_dim=1, scales=(2, 3, 4))
-    reconstructor.save(
-        folder / "restorer.safetensors", reconstructor.build(architecture, 0).eval()
-    )
+    reconstructor.save(folder / "restorer.safetensors", reconstructor.build(architecture, 0).eval())
     branches = {}
     for number, branch in enumerate(BRANCHES):
         file = f"{branch}.safetensors"

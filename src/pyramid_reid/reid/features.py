@@ -44,13 +44,17 @@ class Extractor:
         self._device = device
 
     @torch.inference_mode()
-    def __call__(self, images: Pixels) -> Floats:
-        """Features (N, D) float32 of images (N, H, W, 3) uint8, in order; not normalised."""
-        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        return np.concatenate([self._features(batch) for batch in batches])
+    def __call__(self, images: Pixels, size: int = BATCH) -> Floats:
+        """Features (N, D) float32 of images (N, H, W, 3) uint8, in order; not normalised.
 
-    def _features(self, batch: Pixels) -> Floats:
-        full = np.pad(batch, [(0, BATCH - len(batch)), *[(0, 0)] * 3], mode="edge")
+        Args:
+            size: of a batch; the stages keep to `BATCH`.
+        """
+        batches = [images[start : start + size] for start in range(0, len(images), size)]
+        return np.concatenate([self._features(batch, size) for batch in batches])
+
+    def _features(self, batch: Pixels, size: int) -> Floats:
+        full = np.pad(batch, [(0, size - len(batch)), *[(0, 0)] * 3], mode="edge")
         pixels = torch.from_numpy(full).to(self._device)
         features: Floats = self._model(normalize(to_float(pixels))).cpu().numpy()
         return features[: len(batch)]

@@ -85,8 +85,11 @@ def remove_record(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def keep_up(store: Store) -> Built | None:
+def keep_up(store: Store, *, anew: bool) -> Built | None:
     """Join files, build the index or take new rows into it, where that is due.
+
+    Args:
+        anew: build it in any case, if there are rows enough.
 
     Returns:
         The index, if it changed.
@@ -96,7 +99,8 @@ def keep_up(store: Store) -> Built | None:
     table, rows = store.table, store.count()
     built, stats = read_record(store.folder), table.index_stats(INDEX)
     hour = timedelta(hours=1)
-    if rows >= FROM_ROWS and (stats is None or built is None or rows >= GROWN * built.rows):
+    grown = stats is None or built is None or rows >= GROWN * built.rows
+    if rows >= FROM_ROWS and (anew or grown):
         store.optimize(keep=hour)
         return _build(store, rows)
     unindexed = stats.num_unindexed_rows if stats else 0
@@ -160,7 +164,7 @@ def _sample(store: Store) -> NDArray[np.float32]:
     places = np.linspace(0, store.count() - 1, SAMPLE).astype(int).tolist()
     vectors = store.table.take_offsets(places).select(["vector"]).to_arrow()["vector"]
     flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.astype(np.float32).reshape(len(vectors), -1)
+    return np.asarray(flat.astype(np.float32).reshape(len(vectors), -1))
 
 
 def _exact(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -14,16 +15,18 @@ from PIL import Image
 from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.core.resize import resize
-from pyramid_reid.reid.features import Extractor
+from pyramid_reid.reid.features import BATCH, Extractor
 from pyramid_reid.reid.network import osnet
-from pyramid_reid.restoration.inference import restore
+from pyramid_reid.restoration.inference import BATCH_PIXELS, plan, restore, restore_batches
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.retrieval.distance import normalize
 from pyramid_reid.search import description as described
 from pyramid_reid.search.images import Crop, as_pixels, cut, to_boxes
 
-CHUNK = 256
-"""Crops whose restored images are in memory at once."""
+CHUNK = 3 * BATCH
+"""Crops whose inputs of the networks are in memory at once."""
+FEW = 10
+"""Crops up to which a smaller batch is enough: a query is one."""
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
@@ -123,16 +126,37 @@ class Model:
     def dim(self) -> int:
         """Numbers of a branch's feature."""
         extractor, height, width = self._extractors[BRANCHES[0]]
-        return int(extractor(np.zeros((1, height, width, 3), np.uint8)).shape[1])
+        return int(extractor(np.zeros((1, height, width, 3), np.uint8), FEW).shape[1])
 
     def _embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
-        restored = restore(self._restorer, crops)
-        views = [list(crops), *([of_crop[scale] for of_crop in restored] for scale in range(3))]
-        features = []
-        for branch, images in zip(BRANCHES, views, strict=True):
-            extractor, height, width = self._extractors[branch]
-            inputs = np.stack(
-                [resize(image, height, width, Image.Resampling.BILINEAR) for image in images]
+        inputs = [
+            np.empty((len(crops), height, width, 3), np.uint8)
+            for _, height, width in (self._extractors[branch] for branch in BRANCHES)
+        ]
+
+        def resized(row: int, images: Sequence[Pixels]) -> None:
+            for of_branch, image in zip(inputs, (crops[row], *images), strict=True):
+                height, width = of_branch.shape[1:3]
+                of_branch[row] = resize(image, height, width, Image.Resampling.BILINEAR)
+
+        # restored images are many times as large as what the networks see: they go at once
+        sizes = [crop.shape[:2] for crop in crops]
+        batches = dict(enumerate(plan(sizes, BATCH_PIXELS, self._restorer.batch_multiple)))
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            under_way: list[Future[None]] = []
+            done = restore_batches(
+                self._restorer, batches, crops.__getitem__, torch.get_num_threads()
             )
-            features.append(normalize(extractor(inputs)))
+            for number, images in done:
+                under_way += [
+                    pool.submit(resized, row, of_crop)
+                    for row, of_crop in zip(batches[number], images, strict=True)
+                ]
+            for each in under_way:
+                each.result()
+        batch = FEW if len(crops) <= FEW else BATCH
+        features = [
+            normalize(self._extractors[branch][0](of_branch, batch))
+            for branch, of_branch in zip(BRANCHES, inputs, strict=True)
+        ]
         return np.stack(features, axis=1)

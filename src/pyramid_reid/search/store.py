@@ -82,14 +82,17 @@ class Store:
         if (folder / description.FILE).exists():
             store = cls.open(folder)
             store.check(of)
-            return store
+            if store.description == of:
+                return store
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if others := sorted(set(os.listdir(folder)) - {LOCK, NEW}):  # noqa: PTH208
+            others = sorted(set(os.listdir(folder)) - {LOCK, NEW})  # noqa: PTH208
+            if others and description.FILE not in others:
                 raise UserError(
                     f"{folder} is no store and not empty (it holds {others[0]!r}): give a folder"
                     " that does not exist yet"
                 )
+            # of the same features, other weights and another calibration may have been given
             text = json.dumps(of.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
             (folder / NEW).write_text(text, encoding="utf-8")
             (folder / NEW).replace(folder / description.FILE)
@@ -239,7 +242,7 @@ class Store:
             UserError: the store has no such crop.
         """
         found = np.asarray(self._row(identifier)["vector"], np.float32)
-        return _unit(found.reshape(1, len(BRANCHES), -1))[0]
+        return np.asarray(normalized(found.reshape(1, len(BRANCHES), -1))[0])
 
     def find(self, start: str) -> list[str]:
         """Ids that begin with some letters, at most ten."""
@@ -445,14 +448,19 @@ class Store:
     def optimize(self, keep: timedelta) -> None:
         """Join small files, take new rows into the index, and remove versions older than `keep`."""
         with self._guarded("written"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about readers of old versions: they retry
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # about readers of old versions: they retry
             everything = not keep
             # the first makes the version that the second leaves alone
             for _ in range(2 if everything else 1):
                 self.table.optimize(cleanup_older_than=keep, delete_unverified=everything)
 
-    def build_index(self) -> ann.Built | None:
+    def build_index(self, *, anew: bool = False) -> ann.Built | None:
         """Build or keep up the index where the number of rows asks for it; None where nothing was.
+
+        Args:
+            anew: build it even if it is up to date.
 
         Raises:
             UserError: it cannot be written.
@@ -460,7 +468,7 @@ class Store:
         if self.table is None:
             return None
         with self._guarded("indexed"):
-            return ann.keep_up(self)
+            return ann.keep_up(self, anew=anew)
 
     # ------------------------------------------------------------------ errors
 
@@ -503,16 +511,18 @@ class Store:
 
 
 NEW = f".{description.FILE}.new"
+SYSTEM = {
+    "os error 28": "the disk is full",
+    "os error 27": "a file would be larger than this process may write",
+    "os error 13": "it is not permitted",
+}
+"""Errors of the system by their numbers on Linux."""
 
 
 def said(error: BaseException) -> str:
     """What LanceDB says of an error, without places in its own source."""
     text = reason(error).split(", /")[0]
-    for mark, plain in (("os error 28", "the disk is full"), ("os error 27", "a file is larger than"
-                        " this process may write")):  # fmt: skip
-        if mark in str(error):
-            return plain
-    return text
+    return next((plain for mark, plain in SYSTEM.items() if mark in str(error)), text)
 
 
 def _names(database: Any) -> list[str]:
@@ -565,17 +575,18 @@ def crop_id(content: bytes, box: Box | None) -> str:
 def unit(vectors: Any) -> Floats:
     """A column of vectors as (n, 4, D) float32, each branch of length 1 again after float16."""
     flat = vectors.flatten().to_numpy(zero_copy_only=False)
-    return _unit(flat.astype(np.float32).reshape(len(vectors), len(BRANCHES), -1))
+    return normalized(flat.astype(np.float32).reshape(len(vectors), len(BRANCHES), -1))
 
 
-def _unit(features: Floats) -> Floats:
+def normalized(features: Floats) -> Floats:
+    """Features (n, 4, D) that float16 has made a little longer or shorter, of length 1; in place."""
     features /= np.linalg.norm(features, axis=2, keepdims=True)
     return features
 
 
 def distances_to(query: Floats, gallery: Floats) -> Floats:
     """Cosine distances per branch, (n, 4), of a query (4, D) and crops (n, 4, D)."""
-    return np.clip(1 - np.einsum("bd,nbd->nb", query, gallery), 0, 2)
+    return np.asarray(np.clip(1 - np.einsum("bd,nbd->nb", query, gallery), 0, 2))
 
 
 def _cut(path: Path, content: bytes, box: Box | None) -> bytes:

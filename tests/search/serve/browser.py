@@ -95,7 +95,9 @@ class Browser:
         method, params = event.get("method"), event.get("params", {})
         if method == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
-            self.faults.append(details.get("exception", details).get("description", details["text"]))
+            self.faults.append(
+                details.get("exception", details).get("description", details["text"])
+            )
         elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.faults.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
@@ -136,15 +138,15 @@ class Browser:
 
     def click(self, selector):
         """Click in the middle of an element."""
-        self.js(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block:'center'}})")
+        self.js(
+            f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block:'center'}})"
+        )
         x, y = self.js(
             f"(() => {{ const b = document.querySelector({json.dumps(selector)})"
             ".getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
-            self.call(
-                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
-            )
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def screenshot(self, path):
         taken = self.call("Page.captureScreenshot", format="png")

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.search.conftest import paint
 from starlette.testclient import TestClient
+from tests.search.conftest import paint
 
 from pyramid_reid.search.serve.app import create
 from pyramid_reid.search.serve.log import SearchLog

@@ -66,14 +66,20 @@ def page(browser, running):
     browser.open(running.url)
     browser.wait("document.querySelector('#about').textContent")
     yield browser
-    assert {url.split(":")[0] for url in browser.asked if not url.startswith(running.url)} <= {"blob"}
+    assert others(browser, running) == []
+
+
+def others(browser, running):
+    """Requests to other servers; blob and data are none."""
+    known = (f"{running.url}/", "blob:", "data:", "about:")
+    return [url for url in browser.asked if not url.startswith(known)]
 
 
 def identifier(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def searched(page, number=CROPS):
+def searched(page, number=CROPS - 1):
     """Wait for hits; their ids."""
     page.wait(f"{HITS}.length === {number} && !document.querySelector('[aria-busy]')")
     return page.js(IDS)
@@ -105,7 +111,9 @@ GIVEN = {
     "dropped": lambda page, path: send(
         page, "new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true})", path
     ),
-    "pasted": lambda page, path: send(page, "new ClipboardEvent('paste', {clipboardData: data})", path),
+    "pasted": lambda page, path: send(
+        page, "new ClipboardEvent('paste', {clipboardData: data})", path
+    ),
 }
 
 
@@ -116,27 +124,32 @@ def test_a_crop_is_searched(page, client, crops, how):
     answer = client.post("/api/search", files=files, data={"options": '{"k": 50}'}).json()
     GIVEN[how](page, crops[4])
     assert searched(page) == [hit["id"] for hit in answer["hits"]]
-    assert text(page, "#hits .fused").startswith("0.000, 9")
-    assert "camera o'hara, 2024-05-12 10:04:00, track 1" in text(page, "#hits .where")
+    first = answer["hits"][0]
+    chance = f"{round(100 * first['probability'])} %"
+    assert text(page, "#hits .fused") == f"{first['distance']:.3f}, {chance}"
+    where = f"camera {first['camera']}, {first['time'].replace('T', ' ')}, track {first['track']}"
+    assert text(page, "#hits .where") == where
     sizes = page.wait(
         "(() => { const all = [...document.querySelectorAll('#restored img')]; return all.length === 3"
         " && all.every((each) => each.naturalWidth) && all.map((each) => each.naturalWidth) })()"
     )
     assert sizes == [48, 72, 96]
-    page.wait(f"{HITS}.every((item) => item.querySelector('img').naturalWidth === 24)")
+    page.wait("document.querySelector('#hits img').naturalWidth === 24")
 
 
 @needs_chromium
 def test_several_crops_are_one_person_and_can_be_taken_away(page, client, crops):
     page.files("#files", crops[:2])
-    both = searched(page)
+    both = searched(page, CROPS - 2)
     ids = [identifier(path) for path in crops[:2]]
     answer = client.post("/api/search", json={"ids": ids, "k": 50}).json()
     assert both == [hit["id"] for hit in answer["hits"]]
     page.click("#queries li:nth-child(2) button")
     page.wait("document.querySelectorAll('#queries li').length === 1")
     answer = client.post("/api/search", json={"ids": ids[:1], "k": 50}).json()
-    page.wait(f"JSON.stringify({IDS}) === '{json.dumps([hit['id'] for hit in answer['hits']], separators=(',', ':'))}'")
+    page.wait(
+        f"JSON.stringify({IDS}) === '{json.dumps([hit['id'] for hit in answer['hits']], separators=(',', ':'))}'"
+    )
 
 
 @needs_chromium
@@ -186,9 +199,9 @@ def test_more_like_this_by_gallery_hit_and_marks(page, crops):
     page.wait("document.querySelectorAll('#crops img').length === 30")
     page.click("#crops li:nth-child(8) button")
     first = searched(page)
-    assert first[0] == identifier(crops[7])
+    assert page.js("document.querySelector('#queries img').src").endswith(identifier(crops[7]))
     page.click("#hits li:nth-child(3) .more")
-    page.wait(f"document.querySelector('#hits li').dataset.id === '{first[2]}'")
+    page.wait(f"!{IDS}.includes('{first[2]}')")
     assert page.js("document.querySelector('#queries img').src").endswith(first[2])
     page.click("#hits li:nth-child(1) .same")
     page.click("#hits li:nth-child(2) .same")
@@ -217,7 +230,7 @@ def test_a_case_is_marked_by_keyboard_and_exported(page, crops, tmp_path):
     page.press("ArrowLeft")
     assert page.js(focused) == ids[1]
     page.press("m")
-    page.wait(f"document.querySelector('#hits li').dataset.id === '{ids[1]}'")
+    page.wait(f"!{IDS}.includes('{ids[1]}')")
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     searched(page)
     page.click("#export")
@@ -231,13 +244,17 @@ def test_a_case_is_marked_by_keyboard_and_exported(page, crops, tmp_path):
     rows = list(csv.DictReader(io.StringIO(content, newline="")))
     assert len(rows) == CROPS
     marks = defaultdict(str, {ids[0]: "same", ids[1]: "other"})
+    # the query was marked, and is no hit of its own
+    assert (rows[-1]["id"], rows[-1]["rank"]) == (ids[1], "")
     paths = {identifier(path): str(path) for path in crops}
     for rank, row in enumerate(rows, 1):
         assert row["mark"] == marks[row["id"]]
-        assert row["rank"] == str(rank)
+        assert row["rank"] == ("" if rank == CROPS else str(rank))
         assert row["path"] == paths[row["id"]]
         assert row["coat"] in ("red, white", "'=1+1")  # no formula
         assert row["queries"] == ids[1]
+        if rank == CROPS:
+            continue
         weighted = [float(row[f"w_{branch}"]) * float(row[branch]) for branch in BRANCHES]
         assert float(row["distance"]) == pytest.approx(sum(weighted), abs=1e-5)
 
@@ -270,13 +287,15 @@ def test_it_fits_and_is_named(running, crops, tmp_path, width, dark):
         browser.wait("document.querySelector('#about').textContent")
         browser.files("#files", [crops[4]])
         searched(browser)
-        assert browser.js("document.documentElement.scrollWidth") == width
+        assert browser.js("document.documentElement.scrollWidth <= innerWidth")
         assert browser.js("[...document.images].every((image) => image.alt)")
         assert browser.js(
             "[...document.querySelectorAll('button, input, select')].every((each) =>"
             " each.textContent.trim() || each.ariaLabel || each.labels?.length)"
         )
-        dark_back = browser.js("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        dark_back = (
+            browser.js("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        )
         assert dark_back == dark
         browser.js("document.activeElement.blur()")
         browser.press("Tab")
@@ -293,7 +312,7 @@ def test_the_interface_is_described_on_a_page(browser, running):
     said = text(browser, "#operations")
     for word in ("POST /api/search", "weights", "exact", "probability"):
         assert word in said
-    assert all(url.startswith(running.url) for url in browser.asked)
+    assert others(browser, running) == []
 
 
 @needs_chromium
@@ -310,13 +329,17 @@ def test_the_login(browser, stored, model, monkeypatch):
                 browser.wait("document.querySelector('#wrong')?.hidden === false")
         browser.wait("document.querySelector('#about')?.textContent")
         assert browser.js("document.cookie") == ""
-        browser.click("#logout button")
-        browser.wait("document.querySelector('#token')")
+        browser.click("#logout")
+        browser.wait("!!document.querySelector('#token')")
         browser.faults.clear()  # the console tells of the answer 401
     finally:
         server.end()
 
 
 def test_colours_are_those_of_the_plots():
-    found = dict(re.findall(r"--(ori|h1|h2|h3|fused): (#\w+);", PAGE["style.css"].decode().split("@media")[0]))
+    found = dict(
+        re.findall(
+            r"--(ori|h1|h2|h3|fused): (#\w+);", PAGE["style.css"].decode().split("@media")[0]
+        )
+    )
     assert found == {branch: COLORS[branch] for branch in (*BRANCHES, "fused")}

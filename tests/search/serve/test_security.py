@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.serve import security
-from pyramid_reid.search.serve.app import PAGE, create
+from pyramid_reid.search.serve.app import create
 from pyramid_reid.search.serve.log import SearchLog
 from pyramid_reid.search.serve.run import listen, log_path
 from pyramid_reid.search.serve.security import Access, Guard, access
@@ -39,7 +39,9 @@ def test_this_machine_needs_no_token(host):
     assert made is None
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gallery.example", "", "127.0.0.1.evil"])  # noqa: S104
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "10.0.0.1", "gallery.example", "", "127.0.0.1.evil"]
+)
 def test_another_address_gets_a_token_that_no_one_can_guess(host):
     (one, made), (_, another) = access(host, []), access(host, [])
     assert not one.loopback
@@ -50,7 +52,9 @@ def test_another_address_gets_a_token_that_no_one_can_guess(host):
         log_path(one, None, None, True)
 
 
-@pytest.mark.parametrize("given", [["short"], ["name=short"], ["with spaces in it 1234"], ["a" * 15], ["a=" + "ä" * 20]])
+@pytest.mark.parametrize(
+    "given", [["short"], ["name=short"], ["with spaces in it 1234"], ["a" * 15], ["a=" + "ä" * 20]]
+)
 def test_a_token_that_can_be_guessed_is_refused(given):
     with pytest.raises(UserError, match="at least 16"):
         access("0.0.0.0", given)  # noqa: S104
@@ -61,7 +65,9 @@ def test_two_tokens_of_one_name_are_refused():
         access("0.0.0.0", [f"anna={ANNA}", f"anna={BEN}"])  # noqa: S104
 
 
-@pytest.mark.parametrize("path", ["/api/status", "/api/crops", f"/api/crops/{'0' * 64}", "/api/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/api/status", "/api/crops", f"/api/crops/{'0' * 64}", "/api/openapi.json"]
+)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -98,8 +104,6 @@ def test_a_token_in_the_header(network, log, crops):
 
 def test_the_login_sets_a_cookie_that_scripts_and_other_sites_do_not_get(network):
     assert network.post("/login", data={"token": "wrong"}).status_code == 401
-    assert b'id="wrong" hidden' in PAGE["login.html"]
-    assert 'id="wrong" hidden' not in network.post("/login", data={"token": "wrong"}).text
     answer = network.post("/login", data={"token": ANNA})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"]
@@ -125,13 +129,17 @@ def test_a_broken_login(network, body):
     assert network.post("/login", content=body).status_code == 401
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[", "10.0.0.1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[", "10.0.0.1"]
+)
 def test_this_machine_is_not_reached_by_another_name(client, host):
     """DNS rebinding: a page's own name is made to point to 127.0.0.1."""
     assert client.get("/api/status", headers={"host": host}).status_code == 400
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:9000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:9000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"]
+)
 def test_this_machine_is_reached_by_its_names(client, host):
     assert client.get("/api/status", headers={"host": host}).status_code == 200
 

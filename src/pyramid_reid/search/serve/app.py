@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import numpy as np
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -21,8 +22,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.evaluation.calibration import Fit
-from pyramid_reid.search import filters
+from pyramid_reid.search import answers, filters
 from pyramid_reid.search.distances import proportions
 from pyramid_reid.search.serve import security
 from pyramid_reid.search.serve.log import SearchLog
@@ -45,7 +45,7 @@ from pyramid_reid.search.serve.messages import (
     Search,
     Status,
 )
-from pyramid_reid.search.serve.queries import MAX_PIXELS, Queries, Refusal, mean
+from pyramid_reid.search.serve.queries import MAX_PIXELS, Queries, Refusal
 from pyramid_reid.search.serve.security import Access, Guard
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ PAGE = {
         "docs.html",
         "style.css",
         "app.js",
+        "login.js",
         "table.js",
         "docs.js",
         "favicon.svg",
@@ -85,7 +86,7 @@ MAX_OFFSET = 2**40
 Options = TypeVar("Options", bound=Message)
 
 LISTED = ("id", "camera", "time", "track")
-OWN = (*LISTED, "path", "box", "distance")
+OWN = (*LISTED, "path", "box", "rank", "distance", "probability", *BRANCHES)
 """Columns of a store's row that have their own place in a hit, or none."""
 
 
@@ -129,8 +130,8 @@ def create(store: Store, model: Model, access: Access, log: SearchLog) -> FastAP
 
 
 def _pages(app: FastAPI, access: Access) -> None:
-    def page(name: str, status: int = 200) -> Response:
-        return Response(PAGE[name], status, media_type=TYPES[name.rpartition(".")[2]])
+    def page(name: str) -> Response:
+        return Response(PAGE[name], media_type=TYPES[name.rpartition(".")[2]])
 
     @app.get("/", include_in_schema=False)
     def index() -> Response:
@@ -155,8 +156,7 @@ def _pages(app: FastAPI, access: Access) -> None:
         name = access.name_of(security.token_of_form(await request.body()))
         if name is None:
             await security.wait()
-            wrong = PAGE["login.html"].replace(b'id="wrong" hidden', b'id="wrong"')
-            return Response(wrong, 401, media_type=TYPES["html"])
+            raise Refusal(401, "this is not the token")
         response = RedirectResponse("/", 303)
         response.set_cookie(
             security.COOKIE, access.session(name), httponly=True, samesite="strict", path="/"
@@ -207,7 +207,9 @@ def _interface(app: FastAPI, server: Server) -> None:
         listed = [Listed(**{name: plain(row.get(name)) for name in LISTED}) for row in rows]
         return Listing(total=store.count(where), crops=listed)
 
-    @app.get("/api/crops/{id}", response_class=Response, responses={200: {"content": {"image/*": {}}}})
+    @app.get(
+        "/api/crops/{id}", response_class=Response, responses={200: {"content": {"image/*": {}}}}
+    )
     def crop(id: Annotated[Id, Path()]) -> Response:  # noqa: A002 (the name in the interface)
         """The picture of a crop of the gallery."""
         content = _crop(store, id)
@@ -257,9 +259,7 @@ def _interface(app: FastAPI, server: Server) -> None:
         return await run_in_threadpool(_search, server, request, pictures, options or Search())
 
 
-def _search(
-    server: Server, request: Request, pictures: Sequence[bytes], options: Search
-) -> Answer:
+def _search(server: Server, request: Request, pictures: Sequence[bytes], options: Search) -> Answer:
     number = len(pictures) + len(options.ids) + len(options.vectors)
     if not 1 <= number <= MAX_PICTURES:
         raise Refusal(
@@ -271,55 +271,45 @@ def _search(
         raise Refusal(422, str(error)) from error
     where = condition(options)
     found = [
-        *server.queries.embed(pictures),
+        *server.queries.by_picture(pictures),
         *map(server.queries.by_id, options.ids),
         *map(server.queries.by_vector, options.vectors),
     ]
     asked = [each for each, _ in found]
-    person, searched = mean([vector for _, vector in found]), server.store.count(where)
-    rows = []
+    query = answers.Query(
+        names=[],
+        pictures=[],
+        identifiers=[each.id for each in asked if each.kind != "vector"],
+        features=np.mean([vector for _, vector in found], axis=0, dtype=np.float32),
+    )
+    searched = server.store.count(where)
     if searched:
-        rows = server.store.search(
-            person, weights, options.k, where, exact=options.exact
-        ).to_pylist()
+        answer = answers.answer(
+            server.store, query, weights=weights, top=options.k, where=where, exact=options.exact
+        )
+        rows, why = answers.records(answer), answer.why_no_probability
+    else:
+        rows, why = [], None
     _log(server, request, "search", asked, options, weights, [row["id"] for row in rows])
     return Answer(
         queries=asked,
         weights=weights,
         searched=searched,
-        hits=_hits(rows, probability_of(server.model, weights)),
+        hits=[_hit(row) for row in rows],
+        why_no_probability=why,
     )
 
 
-def probability_of(model: Model, weights: Mapping[str, float]) -> Fit | None:
-    """The calibration, which holds for the weights alone that it was fitted with."""
-    calibration, own = model.description.calibration, proportions(model.weights)
-    if calibration is None or any(abs(own[each] - weights[each]) > 1e-3 for each in BRANCHES):
-        return None
-    return Fit(**calibration.model_dump())
-
-
-def _hits(rows: Sequence[Mapping[str, Any]], fit: Fit | None) -> list[Hit]:
-    """Hits of a store's rows."""
-    hits = []
-    for rank, row in enumerate(rows, 1):
-        distance = float(row["distance"])
-        further = {
-            name: plain(value)
-            for name, value in row.items()
-            if name not in (*OWN, *BRANCHES)
-        }
-        hits.append(
-            Hit(
-                rank=rank,
-                distance=distance,
-                distances=Distances(**{each: row[each] for each in BRANCHES}),
-                probability=None if fit is None else float(fit.probability(distance)),
-                columns=further,
-                **{name: plain(row.get(name)) for name in (*LISTED, "path")},
-            )
-        )
-    return hits
+def _hit(row: Mapping[str, Any]) -> Hit:
+    further = {name: plain(value) for name, value in row.items() if name not in OWN}
+    return Hit(
+        rank=row["rank"],
+        distance=row["distance"],
+        distances=Distances(**{each: row[each] for each in BRANCHES}),
+        probability=row.get("probability"),
+        columns=further,
+        **{name: plain(row[name]) for name in (*LISTED, "path")},
+    )
 
 
 def plain(value: object) -> Any:
@@ -400,9 +390,7 @@ def _log(
     )
 
 
-async def _read(
-    request: Request, kind: type[Options] | None
-) -> tuple[list[bytes], Options | None]:
+async def _read(request: Request, kind: type[Options] | None) -> tuple[list[bytes], Options | None]:
     """Pictures and options of a request: a form, or the options alone as JSON.
 
     Raises:
@@ -500,6 +488,3 @@ def _invalid(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     return _error(422, _first(error.errors()))
-
-
-

@@ -40,7 +40,8 @@ class Filters(Message):
 class Search(Filters):
     """Whom to search for, in which crops, and how branches weigh.
 
-    Everything given is one person: pictures of the request, `ids` and `vectors` are averaged.
+    Everything given is one person: a hit's distance is the mean of its distances to the pictures of
+    the request, `ids` and `vectors`.
 
     Attributes:
         ids: crops of the gallery, or pictures sent shortly before (`queries` of the answer).
@@ -102,12 +103,16 @@ class Hit(BaseModel):
 
 
 class Answer(BaseModel):
-    """Hits of a search, and with which weights (adding up to 1) in how many crops."""
+    """Hits of a search, and with which weights (adding up to 1) in how many crops.
+
+    Crops that are the query itself are no hits.
+    """
 
     queries: list[Asked]
     weights: dict[str, float]
     searched: int
     hits: list[Hit]
+    why_no_probability: str | None
 
 
 class Embedded(BaseModel):

@@ -17,9 +17,8 @@ from PIL import Image
 
 from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.decode import decode
-from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.search.serve.messages import Asked, Embedded, Restored
+from pyramid_reid.search.serve.messages import Asked, Restored
 
 if TYPE_CHECKING:
     from pyramid_reid.search.model import Model
@@ -66,21 +65,34 @@ class Queries:
         Raises:
             Refusal: one is no image, or too large; or the network is busy.
         """
-        ids = [hashlib.sha256(content).hexdigest() for content in contents]
-        known = {each: self._recall(each) for each in ids}
-        new = [number for number, each in enumerate(ids) if known[each] is None]
+        asked = [self.picture(content) for content in contents]
+        known = {each.id: self._recall(each.id) for each in asked}
+        new = [number for number, each in enumerate(asked) if known[each.id] is None]
         if new:
             crops = [to_crop(contents[number], number) for number in new]
             with self._network():
                 features = self._model.embed(crops)
             for number, vector in zip(new, features, strict=True):
-                known[ids[number]] = vector
-                self._remember(ids[number], vector)
-        return [
-            (Asked(kind="picture", id=each), vector)
-            for each in ids
-            if (vector := known[each]) is not None
-        ]
+                known[asked[number].id] = vector
+                self._remember(asked[number].id, vector)
+        return [(each, vector) for each in asked if (vector := known[each.id]) is not None]
+
+    def by_picture(self, contents: Sequence[bytes]) -> list[tuple[Asked, Vector]]:
+        """As `embed`, but with the store's own features of pictures that it holds."""
+        found: dict[int, tuple[Asked, Vector]] = {}
+        for number, content in enumerate(contents):
+            asked = self.picture(content)
+            if self._store.find(asked.id):
+                found[number] = asked, self._store.vector(asked.id)
+        new = [number for number in range(len(contents)) if number not in found]
+        embedded = self.embed([contents[number] for number in new])
+        found.update(zip(new, embedded, strict=True))
+        return [found[number] for number in range(len(contents))]
+
+    @staticmethod
+    def picture(content: bytes) -> Asked:
+        """A picture by the hash of its file, which is a crop's id, too, where it is that file."""
+        return Asked(kind="picture", id=hashlib.sha256(content).hexdigest())
 
     def by_id(self, asked: str) -> tuple[Asked, Vector]:
         """Features of a picture sent before, or of a crop of the gallery.
@@ -88,15 +100,14 @@ class Queries:
         Raises:
             Refusal: there is none of this id.
         """
+        if self._store.find(asked):
+            return Asked(kind="crop", id=asked), self._store.vector(asked)
         vector = self._recall(asked)
         if vector is not None:
             return Asked(kind="picture", id=asked), vector
-        try:
-            return Asked(kind="crop", id=asked), self._store.vector(asked)
-        except UserError as error:
-            raise Refusal(
-                404, f"{asked} is no crop of the gallery and no picture of the last: send it again"
-            ) from error
+        raise Refusal(
+            404, f"{asked} is no crop of the gallery and no picture of the last: send it again"
+        )
 
     def by_vector(self, given: Sequence[Sequence[float]]) -> tuple[Asked, Vector]:
         """A vector that a program sends, its branches scaled to length 1.
@@ -148,17 +159,6 @@ class Queries:
             self._remembered[asked] = vector
             while len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
-
-
-def mean(vectors: Sequence[Vector]) -> Vector:
-    """One feature of a person of whom there are several, (4, D), of length 1 per branch.
-
-    Raises:
-        Refusal: they cancel each other out.
-    """
-    if len(vectors) == 1:
-        return vectors[0]
-    return unit(np.mean(np.asarray(vectors, np.float64), axis=0))
 
 
 def unit(vector: NDArray[np.float64]) -> Vector:

@@ -27,7 +27,7 @@ CONNECTIONS = 64
 
 def serve(
     store_folder: Path,
-    model_folder: Path | None,
+    model_folder: Path,
     host: str,
     port: int,
     tokens: Sequence[str],
@@ -37,7 +37,6 @@ def serve(
     """Serve a store until the process is told to end.
 
     Args:
-        model_folder: None: the one that filled the store.
         tokens: TOKEN or NAME=TOKEN each; none: those of the environment variable `TOKENS`.
         log: None: `log.FILE` in the store.
 
@@ -47,10 +46,10 @@ def serve(
     Raises:
         UserError: store, model, address, tokens or log cannot be used as given.
     """
+    store = Store.open(store_folder)
     allowed, made = access(host, tokens or os.environ.get(TOKENS, "").split())
     search_log = logs.SearchLog(log_path(allowed, store_folder, log, no_log))
-    store = Store.open(store_folder)
-    model = load(model_folder or Path("data/model"))
+    model = load(model_folder)
     store.check(model.description)
     listening = listen(host, port)
     app = create(store, model, allowed, search_log)

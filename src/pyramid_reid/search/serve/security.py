@@ -31,7 +31,7 @@ WRONG_S = 0.5
 
 COOKIE = "pyramid-reid"
 
-OPEN = {"/login", "/page/style.css", "/page/favicon.svg"}
+OPEN = {"/login", "/page/login.js", "/page/style.css", "/page/favicon.svg"}
 """Paths that are answered without a token: what it takes to hand one in."""
 
 SAFE = ("GET", "HEAD")

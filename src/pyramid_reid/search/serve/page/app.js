@@ -130,6 +130,8 @@ async function searchOnce() {
     one("#error").hidden = true;
     state.weights = answer.weights;
     showHits(answer.hits);
+    if (answer.why_no_probability) one("#calibration").textContent = `No probabilities: ${answer.why_no_probability}.`;
+    else showCalibration();
     const time = Math.round(performance.now() - begun);
     one("#said").textContent = `${answer.hits.length} of ${answer.searched.toLocaleString("en")} crops, `
       + `${time} ms. A rank is no identification: look at every hit.`;
@@ -146,6 +148,12 @@ async function searchOnce() {
   } finally {
     one("#results").removeAttribute("aria-busy");
   }
+}
+
+function showCalibration() {
+  one("#calibration").textContent = state.status.calibrated
+    ? "Percent at a hit: probability of the same person, where as many pairs are the same as are different."
+    : `No probabilities: ${state.status.why_no_calibration}.`;
 }
 
 // ---------------------------------------------------------------- the person's crops
@@ -455,6 +463,10 @@ one("#no-filter").addEventListener("click", () => {
 one("#again").addEventListener("click", () => {
   more([...state.marks].filter(([, name]) => name === "same").map(([id]) => id));
 });
+one("#logout").addEventListener("click", async () => {
+  await fetch("/logout", { method: "POST" });
+  location.assign("/login");
+});
 one("#export").addEventListener("click", exportCase);
 one("#show-gallery").addEventListener("click", () => showGallery(0));
 one("#show-hits").addEventListener("click", () => show("results"));
@@ -466,9 +478,7 @@ try {
   state.status = status;
   one("#about").textContent = `${status.crops.toLocaleString("en")} crops, model ${status.model}`
     + (status.logged ? ". Searches are logged." : "");
-  one("#calibration").textContent = status.calibrated
-    ? "Percent at a hit: probability of the same person, where as many pairs are the same as are different. It holds for the model’s weights only."
-    : `No probabilities: ${status.why_no_calibration}`;
+  showCalibration();
   one("#logout").hidden = !status.who;
   one("#camera-filter").hidden = !status.cameras.length;
   one("#cameras").replaceChildren(...status.cameras.map((camera) => {

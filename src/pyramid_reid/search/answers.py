@@ -1,0 +1,342 @@
+"""From a query to its hits: which crops, in what order, and how that is shown."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.search.description import Description
+from pyramid_reid.search.distances import proportions
+from pyramid_reid.search.filters import quoted
+from pyramid_reid.search.store import IN_ONE, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RERANKED = 200
+"""Hits at least that are re-ranked: their neighbourhoods among each other count."""
+THUMBNAIL = 160
+"""Height in pixels of pictures in a page."""
+SHORTEST_ID = 6
+"""Letters of an id that are taken for one."""
+SAME_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Crops of one person that are searched for.
+
+    Attributes:
+        names: as they were given.
+        pictures: each as a JPEG or PNG file, or None where its file is gone.
+        identifiers: of those that the store holds; they are no hits.
+        features: mean over the crops, (4, D) float32: distances to it are the mean distances to the
+            crops.
+    """
+
+    names: list[str]
+    pictures: list[bytes | None]
+    identifiers: list[str]
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Hits, the nearest first.
+
+    Attributes:
+        hits: rank, distance, probability (where it is known), perhaps `reranked` and `crops`, then
+            the branches' distances and the store's columns.
+        why_no_probability: None where there is one.
+    """
+
+    query: Query
+    hits: pd.DataFrame
+    why_no_probability: str | None
+
+
+def resolve(
+    store: Store, given: Sequence[str], embed: Callable[[list[Path]], NDArray[np.float32]]
+) -> Query:
+    """The query of image files and of ids of crops in the store, whole or their beginnings.
+
+    Args:
+        embed: gives features (n, 4, D) of files that the store does not hold.
+
+    Raises:
+        UserError: one is neither, or several crops' ids begin with it.
+    """
+    features: list[NDArray[np.float32] | None] = []
+    pictures, identifiers, new = list[bytes | None](), list[str](), list[Path]()
+    for name in given:
+        path = Path(name)
+        if path.is_file():
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise UserError(f"{path} cannot be read: {error.strerror}") from error
+            pictures.append(content)
+            found = store.find(hashlib.sha256(content).hexdigest())
+        else:
+            found = store.find(name.lower()) if len(name) >= SHORTEST_ID else []
+            if len(found) != 1:
+                what = (
+                    "the beginning of several crops' ids" if found else "neither a file nor an id"
+                )
+                raise UserError(
+                    f"{name!r} is {what}: give an image, or the id of a crop in {store.folder}"
+                )
+            try:
+                pictures.append(store.crop(found[0]))
+            except UserError:  # its features are there all the same
+                pictures.append(None)
+        if found:
+            identifiers.append(found[0])
+            features.append(store.vector(found[0]))
+        else:
+            new.append(path)
+            features.append(None)
+    embedded = iter(embed(new)) if new else iter(())
+    rows = [next(embedded) if row is None else row for row in features]
+    return Query(list(given), pictures, identifiers, np.mean(rows, axis=0, dtype=np.float32))
+
+
+def answer(
+    store: Store,
+    query: Query,
+    *,
+    weights: Mapping[str, float] | None = None,
+    top: int = 20,
+    where: str | None = None,
+    group: str | None = None,
+    rerank: bool = False,
+    exact: bool = False,
+) -> Answer:
+    """Search.
+
+    Args:
+        weights: None takes the model's.
+        top: hits, or groups where `group` names a column; the nearest crop stands for its group.
+        rerank: order the nearest hits by k-reciprocal re-ranking.
+        exact: compare with every crop.
+
+    Raises:
+        UserError: there is no such column, the condition does not parse, the store is empty.
+    """
+    used = dict(store.description.weights) if weights is None else dict(weights)
+    shares = proportions({str(name): value for name, value in used.items()})
+    if group is not None and group not in store.columns():
+        raise UserError(
+            f"--group {group}: there is no such column; there are {', '.join(store.columns())}"
+        )
+    number = max(top, RERANKED) if rerank else top
+    while True:
+        wanted = number + len(query.identifiers)
+        table = store.search(query.features, shares, wanted, where, exact=exact)
+        hits = table.to_pandas()
+        hits = hits[~hits["id"].isin(query.identifiers)].reset_index(drop=True)
+        if rerank:
+            hits = _reranked(store, query, hits, shares)
+        if group is not None:
+            hits = _grouped(hits, group)
+        if len(hits) >= top or table.num_rows < wanted:
+            break
+        number *= 4
+    hits = hits.head(top).reset_index(drop=True)
+    hits.insert(0, "rank", np.arange(1, len(hits) + 1))
+    fitted, why = store.description.calibration, _why_not(store.description, shares)
+    if fitted is not None and why is None:
+        exponent = np.clip(fitted.slope * hits["distance"] + fitted.intercept, -700, 700)
+        hits["probability"] = 1 / (1 + np.exp(exponent))
+    numbers = ["rank", "distance", "probability", "reranked", "crops", *BRANCHES]
+    first = [name for name in numbers if name in hits]
+    return Answer(query, hits[[*first, *(name for name in hits if name not in first)]], why)
+
+
+def _why_not(described: Description, shares: Mapping[str, float]) -> str | None:
+    """Why there is no probability, or None."""
+    if described.calibration is None:
+        return described.why_no_calibration or "the model has no calibration"
+    own = proportions({str(name): value for name, value in described.weights.items()})
+    if any(abs(own[branch] - shares[branch]) > SAME_WEIGHT for branch in BRANCHES):
+        return "the model is calibrated for its own weights, not for those given"
+    return None
+
+
+def _grouped(hits: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The nearest hit of each group with the number of its hits; null is no group."""
+    keys = hits[column].astype(object).where(hits[column].notna(), "\0" + hits["id"])
+    counts = keys.map(keys.value_counts())
+    return hits.assign(crops=counts)[~keys.duplicated()]
+
+
+def _reranked(
+    store: Store, query: Query, hits: pd.DataFrame, shares: Mapping[str, float]
+) -> pd.DataFrame:
+    """Hits in the order of their re-ranked distance, which becomes the column `reranked`."""
+    from pyramid_reid.retrieval.rerank import Rerank, join
+    from pyramid_reid.retrieval.rerank import rerank as run
+
+    if hits.empty:
+        return hits.assign(reranked=[])
+    features = vectors(store, hits["id"].tolist())
+    length = np.linalg.norm(query.features, axis=1, keepdims=True)
+    queries = (query.features / length)[None]
+    joined = [
+        join({branch: each[:, n] for n, branch in enumerate(BRANCHES)}, shares)
+        for each in (queries, features)
+    ]
+    runs = run(joined[0], joined[1], sum(shares.values()), Rerank())
+    distances = np.concatenate([rows for _, rows in runs])[0]
+    return hits.assign(reranked=distances).sort_values("reranked", kind="stable")
+
+
+def vectors(store: Store, identifiers: Sequence[str]) -> NDArray[np.float32]:
+    """Features of crops, (n, 4, D), in the order of the ids."""
+    found = dict[str, NDArray[np.float32]]()
+    for start in range(0, len(identifiers), IN_ONE):
+        listed = ", ".join(map(quoted, identifiers[start : start + IN_ONE]))
+        for names, features in store.features(f"id in ({listed})"):
+            found.update(zip(names, features, strict=True))
+    return np.stack([found[identifier] for identifier in identifiers])
+
+
+def records(answer: Answer) -> list[dict[str, Any]]:
+    """Hits as programs take them: no NaN, which JSON does not know."""
+    return [
+        {str(name): _plain(value) for name, value in row.items()}
+        for row in answer.hits.to_dict("records")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict) or value is None:
+        return value
+    if isinstance(value, (float, np.floating)):
+        return None if math.isnan(value) else round(float(value), 6)
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def lines(answer: Answer) -> list[str]:
+    """Hits as a table for a terminal."""
+    columns = ["rank", "distance", "probability", "reranked", "crops", "camera", "time", "path"]
+    shown = [name for name in columns if name in answer.hits]
+    shown = [n for n in shown if n not in ("camera", "time") or answer.hits[n].notna().any()]
+    hits = records(answer)
+    rows = [shown, *([_cell(name, hit[name]) for name in shown] for hit in hits)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(shown))]
+    table = [
+        "  ".join(
+            cell if name == "path" else cell.rjust(width)
+            for name, cell, width in zip(shown, row, widths, strict=True)
+        )
+        for row in rows
+    ]
+    if answer.why_no_probability:
+        table.append(f"no probability: {answer.why_no_probability}")
+    return table
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in ("distance", "reranked"):
+        return f"{value:.4f}"
+    if name == "probability":
+        return f"{value:.3f}"
+    # what would move a terminal's cursor or colours is shown as it is written
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(value))
+
+
+def write(answer: Answer, store: Store, path: Path) -> None:
+    """Write hits as .csv, or as one .html page with pictures in it.
+
+    Raises:
+        UserError: it is neither, or cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        flat = [{**row, **_box_columns(row.pop("box"))} for row in records(answer)]
+        import pandas as pd
+
+        text = pd.DataFrame(flat).to_csv(index=False, lineterminator="\n")
+    elif kind == ".html":
+        text = page(answer, store)
+    else:
+        raise UserError(f"--out {path} is neither .csv nor .html")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _box_columns(box: Mapping[str, float] | None) -> dict[str, float]:
+    return {} if box is None else dict(box)
+
+
+def page(answer: Answer, store: Store) -> str:
+    """Hits as a page that needs nothing beside it."""
+    queries = "".join(
+        f"<figure>{_picture(content)}<figcaption>{html.escape(name)}</figcaption></figure>"
+        for name, content in zip(answer.query.names, answer.query.pictures, strict=True)
+    )
+    hits = []
+    for row in records(answer):
+        try:
+            picture = _picture(store.crop(row["id"]))
+        except UserError as error:
+            picture = f"<p>{html.escape(str(error))}</p>"
+        told = [f"{row['rank']}: distance {row['distance']:.4f}"]
+        if row.get("probability") is not None:
+            told.append(f"probability {row['probability']:.3f}")
+        told += [
+            f"{name} {row[name]}"
+            for name in ("camera", "time", "track", "path")
+            if row.get(name) is not None
+        ]
+        caption = "<br>".join(map(html.escape, told))
+        hits.append(f"<figure>{picture}<figcaption>{caption}</figcaption></figure>")
+    why = answer.why_no_probability
+    note = f"<p>No probability: {html.escape(why)}.</p>" if why else ""
+    return (
+        "<!doctype html>\n<html lang='en'><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width'>"
+        "<meta http-equiv='Content-Security-Policy'"
+        " content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+        "<title>Search</title>\n<style>body{font:14px sans-serif;margin:1em}"
+        "section{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0;max-width:14em}"
+        "figcaption{overflow-wrap:anywhere}img{height:160px}</style>\n"
+        f"<h1>Query</h1>\n<section>{queries}</section>\n<h1>Hits</h1>\n{note}"
+        f"<p>A rank is no identification: look at each hit.</p>\n<section>{''.join(hits)}</section>"
+        "\n</html>\n"
+    )
+
+
+def _picture(content: bytes | None) -> str:
+    """A thumbnail as an element that holds its own data."""
+    from PIL import Image
+
+    from pyramid_reid.core.decode import decode
+
+    if content is None:
+        return "<p>its file is gone</p>"
+    try:
+        image = Image.fromarray(decode(content))
+    except ValueError as error:
+        return f"<p>{html.escape(str(error))}</p>"
+    image.thumbnail((2 * THUMBNAIL, THUMBNAIL))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return f"<img alt='' src='data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}'>"

@@ -1,0 +1,376 @@
+"""What goes into a store: crops in folders, in tables, and boxes in frames.
+
+Nothing is read here but lists; `indexing` reads the images.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.datasets.folders import OF_SYSTEMS
+from pyramid_reid.datasets.layout import SUFFIXES
+from pyramid_reid.search.store import BOX, HIDDEN, OWN, Box
+
+TABLES = (".csv", ".parquet")
+MOT = ".txt"
+FIXED = {"path", *BOX}
+"""Columns of a user's table that are no column of the store by themselves."""
+TAKEN = {"id", "box", *HIDDEN, "distance", "ori", "h1", "h2", "h3", "probability", "rank"}
+"""Names that a user's column cannot have."""
+TEXT = {"camera", "time", "track", "pid"}
+"""Columns that are text whatever they look like: `0017` is no 17."""
+PEDESTRIAN = "1"
+"""Class of MOTChallenge's ground truth."""
+
+Value = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An image file, and the crops that it gives.
+
+    Attributes:
+        path: absolute.
+        crops: box and values of each; a box is None where the whole file is the crop.
+    """
+
+    path: str
+    crops: Sequence[tuple[Box | None, dict[str, Value]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """Where values stand in a path: named groups of a regular expression are columns."""
+
+    expressions: Sequence[tuple[re.Pattern[str], dict[str, str | int]]] = ()
+
+    @classmethod
+    def of(cls, camera: str | None, time: str | None, columns: str | None) -> Patterns:
+        """From what the command line gives.
+
+        Args:
+            camera, time: the value is the group of this name, else the first group, else all that
+                matches.
+            columns: each named group is a column.
+
+        Raises:
+            UserError: one is no regular expression, or names what cannot be a column.
+        """
+        found = []
+        for option, text, name in (
+            ("--camera-from", camera, "camera"),
+            ("--time-from", time, "time"),
+            ("--columns-from", columns, None),
+        ):
+            if text is None:
+                continue
+            try:
+                pattern = re.compile(text)
+            except re.error as error:
+                raise UserError(f"{option} {text!r} is no regular expression: {error}") from error
+            groups: dict[str, str | int] = {group: group for group in pattern.groupindex}
+            if name:
+                groups.setdefault(name, min(1, pattern.groups))
+            if not groups:
+                raise UserError(
+                    f"{option} {text!r} names no column: write (?P<pid>\\d+) for a column pid"
+                )
+            check_names(groups, option)
+            found.append((pattern, groups))
+        return cls(found)
+
+    def values(self, path: str) -> dict[str, Value]:
+        """Columns that stand in a path.
+
+        Raises:
+            ValueError: a pattern is not found, or a time is none.
+        """
+        values = dict[str, Value]()
+        for pattern, groups in self.expressions:
+            match = pattern.search(path)
+            if match is None:
+                raise ValueError(f"shows no {', '.join(groups)} by {pattern.pattern!r}")
+            values |= {column: match[group] for column, group in groups.items()}
+        if values.get("time") is not None:
+            values["time"] = as_time(str(values["time"]))
+        if values.get("frame") is not None:
+            values["frame"] = int(str(values["frame"]))
+        return values
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Check that columns may be called so.
+
+    Raises:
+        UserError: the store uses a name itself, or SQL does not know it as one.
+    """
+    for name in names:
+        if name in TAKEN:
+            raise UserError(
+                f"{where}: the store has a column {name!r} of its own: call it otherwise"
+            )
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise UserError(
+                f"{where}: the column {name!r} cannot be named in a condition: use letters, digits"
+                " and _"
+            )
+
+
+def as_time(text: str) -> str | None:
+    """A time as the store keeps it, 2024-05-12T10:15:02: in this form text sorts as time does.
+
+    Args:
+        text: ISO 8601, in whole or in its short form 20240512T101502; or 20240512101502; or
+            seconds since 1970. A time with a zone becomes UTC.
+
+    Returns:
+        None where nothing stands there.
+
+    Raises:
+        ValueError: it is no such time.
+    """
+    text = text.strip()
+    if not text or text.casefold() in ("nan", "none", "null", "nat"):
+        return None
+    try:
+        if re.fullmatch(r"\d{9,10}(\.\d+)?", text):
+            time = datetime.fromtimestamp(float(text), UTC)
+        elif re.fullmatch(r"\d{14}", text):
+            time = datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
+        else:
+            time = datetime.fromisoformat(re.sub(r"[_ ]", "T", text, count=1))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            f"has the time {text!r}, which is neither ISO 8601 nor seconds since 1970"
+        ) from error
+    if time.tzinfo is not None:
+        time = time.astimezone(UTC).replace(tzinfo=None)
+    return time.isoformat()
+
+
+def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], dict[str, str]]:
+    """All images of folders, tables, MOTChallenge files and single images.
+
+    Returns:
+        The frames, and what is wrong with those that are left out, by path.
+
+    Raises:
+        UserError: a source is missing, or a table has mistakes.
+    """
+    frames, problems = list[Frame](), dict[str, str]()
+    for source in sources:
+        path = Path(os.path.abspath(source))  # noqa: PTH100 - links stay as they are named
+        if not path.exists():
+            raise UserError(f"{source} does not exist")
+        if path.is_dir():
+            text = mot_of(path)
+            found = mot(text) if text else _folder(path)
+        elif path.suffix.lower() in TABLES:
+            found = table(path)
+        elif path.suffix.lower() == MOT:
+            found = mot(path)
+        elif path.suffix.lower() in SUFFIXES:
+            found = iter([Frame(str(path), [(None, {})])])
+        else:
+            raise UserError(
+                f"{source} is none of a folder, a table ({', '.join(TABLES)}), a MOTChallenge file"
+                f" ({MOT}) and an image ({', '.join(SUFFIXES)})"
+            )
+        for frame in found:
+            try:
+                frame.path.encode()
+                values = patterns.values(frame.path)
+            except UnicodeEncodeError:
+                problems[ascii(frame.path)] = "has a name that is no UTF-8: rename it"
+                continue
+            except ValueError as error:
+                problems[frame.path] = str(error)
+                continue
+            crops = [(box, {**values, **own}) for box, own in frame.crops]
+            frames.append(Frame(frame.path, crops))
+    return frames, problems
+
+
+def _folder(root: Path) -> Iterator[Frame]:
+    """Each image below a folder, sorted, is a crop; what systems leave there is passed over."""
+    for folder, folders, names in os.walk(root, onerror=_unlisted):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in OF_SYSTEMS
+        )
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield Frame(f"{folder}/{name}", [(None, {})])
+
+
+def _unlisted(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read: {error.strerror}")
+
+
+def mot_of(folder: Path) -> Path | None:
+    """The MOTChallenge file of a sequence's folder: ground truth, else detections; or None."""
+    for name in ("gt/gt.txt", "det/det.txt"):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def mot(file: Path) -> Iterator[Frame]:
+    """Boxes of a MOTChallenge file, `frame,id,left,top,width,height,confidence,…`, from 1 on.
+
+    Frames lie in `img1` (or what `seqinfo.ini` names) of the sequence's folder, or beside the file.
+    The camera is the folder's name. Of ground truth, what is marked as not to be counted, and all
+    that is no pedestrian, is left out.
+
+    Raises:
+        UserError: there are no frames, or a line is no such line.
+    """
+    sequence = file.parent.parent if file.parent.name in ("gt", "det") else file.parent
+    info = configparser.ConfigParser(interpolation=None)
+    try:
+        info.read(sequence / "seqinfo.ini", encoding="utf-8")
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (*DAMAGED, configparser.Error) as error:
+        raise UserError(f"{file}: {reason(error)}") from error
+    folder = sequence / info.get("Sequence", "imDir", fallback="img1")
+    folder = folder if folder.is_dir() else file.parent
+    numbered = {
+        int(name.stem): name
+        for name in folder.iterdir()
+        if name.suffix.lower() in SUFFIXES and name.stem.isdecimal()
+    }
+    if not numbered:
+        raise UserError(f"{file}: no frames such as 000001.jpg in {folder}, nor in an img1 beside")
+    is_truth = file.stem == "gt"
+    by_frame = dict[int, list[tuple[Box | None, dict[str, Value]]]]()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        parts = [part.strip() for part in line.split(",")]
+        try:
+            frame, track = int(float(parts[0])), int(float(parts[1]))
+            left, top, width, height = (float(part) for part in parts[2:6])
+        except (ValueError, OverflowError) as error:
+            raise UserError(
+                f"{file} line {number} is not frame,id,left,top,width,height,…: {line[:60]!r}"
+            ) from error
+        ignored = is_truth and len(parts) > 6 and float(parts[6]) == 0
+        other = is_truth and len(parts) > 8 and parts[7] != PEDESTRIAN
+        if ignored or other:
+            continue
+        if frame not in numbered:
+            raise UserError(f"{file} line {number}: {folder} has no frame {frame}")
+        values: dict[str, Value] = {
+            "camera": sequence.name,
+            "track": None if track < 0 else str(track),
+            "frame": frame,
+        }
+        by_frame.setdefault(frame, []).append(((left - 1, top - 1, width, height), values))
+    for frame in sorted(by_frame):
+        yield Frame(str(numbered[frame]), by_frame[frame])
+
+
+def table(file: Path) -> Iterator[Frame]:
+    """Crops of a CSV or Parquet table: path, and perhaps box, camera, time, track and further ones.
+
+    Paths are below the table's folder, or absolute. A column of a CSV file is of whole numbers, of
+    numbers, or text.
+
+    Raises:
+        UserError: it is no such table; the message names the line.
+    """
+    import pandas as pd
+
+    try:
+        if file.suffix.lower() == ".parquet":
+            read = pd.read_parquet(file)
+        else:
+            read = pd.read_csv(
+                file, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=_delimiter(file)
+            )
+    except DAMAGED as error:
+        raise UserError(f"{file} cannot be read as a table ({reason(error)})") from error
+    read.columns = [str(name).strip() for name in read.columns]
+    if "path" not in read.columns:
+        raise UserError(
+            f"{file} has no column path (it has {', '.join(read.columns)}): give path, and perhaps"
+            " camera, time, track, left, top, width, height and further ones"
+        )
+    if read.columns.duplicated().any():
+        raise UserError(
+            f"{file} has the column {read.columns[read.columns.duplicated()][0]!r} twice"
+        )
+    boxes = [name for name in BOX if name in read.columns]
+    if boxes and len(boxes) < len(BOX):
+        raise UserError(f"{file} has {', '.join(boxes)}, but a box is {', '.join(BOX)}")
+    further = [name for name in read.columns if name not in FIXED]
+    check_names(further, str(file))
+    columns = {name: _typed(name, read[name].tolist(), file) for name in further}
+    grouped = dict[str, list[tuple[Box | None, dict[str, Value]]]]()
+    for row, path in enumerate(read["path"].tolist()):
+        if not isinstance(path, str) or not path.strip():
+            raise UserError(f"{file} line {row + 2} has no path")
+        full = os.path.abspath(file.parent / path)  # noqa: PTH100
+        box = (
+            _box([read[name].iat[row] for name in BOX], f"{file} line {row + 2}") if boxes else None
+        )
+        values = {name: values[row] for name, values in columns.items()}
+        grouped.setdefault(full, []).append((box, values))
+    for path, crops in grouped.items():
+        yield Frame(path, crops)
+
+
+def _delimiter(file: Path) -> str:
+    with file.open(encoding="utf-8-sig") as opened:
+        first = opened.readline()
+    return max(",;\t", key=first.count)
+
+
+def _box(parts: Sequence[Any], where: str) -> Box | None:
+    """A box of a row; None where all of it is empty."""
+    texts = [str(part).strip() for part in parts]
+    if all(text.casefold() in ("", "nan", "none") for text in texts):
+        return None
+    try:
+        left, top, width, height = (float(text) for text in texts)
+    except ValueError as error:
+        raise UserError(f"{where}: {', '.join(BOX)} are {texts}, which are no numbers") from error
+    return left, top, width, height
+
+
+def _typed(name: str, values: Sequence[Any], file: Path) -> list[Value]:
+    """A column's values, all of one type: whole numbers, numbers, or text."""
+    plain: list[Any] = [
+        None if value is None or value != value else value  # noqa: PLR0124 - NaN
+        for value in values
+    ]
+    if name == "time":
+        times = list[Value]()
+        for row, value in enumerate(plain):
+            try:
+                times.append(None if value is None else as_time(str(value)))
+            except ValueError as error:
+                raise UserError(f"{file} line {row + 2} {error}") from error
+        return times
+    texts = [None if value is None else str(value).strip() or None for value in plain]
+    there = [text for text in texts if text is not None]
+    if name in TEXT:
+        return [None if text is None else re.sub(r"^(\d+)\.0$", r"\1", text) for text in texts]
+    if there and all(re.fullmatch(r"-?(0|[1-9]\d{0,17})", text) for text in there):
+        return [None if text is None else int(text) for text in texts]
+    try:
+        return [None if text is None else float(text) for text in texts]
+    except ValueError:
+        return list(texts)
+
+
+def columns_of(crops: Iterable[Mapping[str, Value]]) -> list[str]:
+    """Further columns of crops, beside those that each store has."""
+    return sorted({name for values in crops for name in values} - set(OWN))
