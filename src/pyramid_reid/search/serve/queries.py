@@ -57,6 +57,8 @@ class Queries:
         self._model, self._store = model, store
         self._busy = threading.Lock()
         self._remembered = OrderedDict[str, Vector]()
+        self._lookups: dict[str, Vector | None] = {}
+        self._version: int | None = None
         self._remembering = threading.Lock()
 
     def embed(self, contents: Sequence[bytes]) -> list[tuple[Asked, Vector]]:
@@ -82,8 +84,9 @@ class Queries:
         found: dict[int, tuple[Asked, Vector]] = {}
         for number, content in enumerate(contents):
             asked = self.picture(content)
-            if self._store.find(asked.id):
-                found[number] = asked, self._store.vector(asked.id)
+            vector = self._stored(asked.id)
+            if vector is not None:
+                found[number] = asked, vector
         new = [number for number in range(len(contents)) if number not in found]
         embedded = self.embed([contents[number] for number in new])
         found.update(zip(new, embedded, strict=True))
@@ -95,19 +98,38 @@ class Queries:
         return Asked(kind="picture", id=hashlib.sha256(content).hexdigest())
 
     def by_id(self, asked: str) -> tuple[Asked, Vector]:
-        """Features of a picture sent before, or of a crop of the gallery.
+        """Features of a crop of the gallery, or of a picture sent before.
 
         Raises:
             Refusal: there is none of this id.
         """
-        if self._store.find(asked):
-            return Asked(kind="crop", id=asked), self._store.vector(asked)
+        vector = self._stored(asked)
+        if vector is not None:
+            return Asked(kind="crop", id=asked), vector
         vector = self._recall(asked)
         if vector is not None:
             return Asked(kind="picture", id=asked), vector
         raise Refusal(
             404, f"{asked} is no crop of the gallery and no picture of the last: send it again"
         )
+
+    def _stored(self, asked: str) -> Vector | None:
+        """Features of a crop of the gallery, looked up once: a slider asks for them many times.
+
+        They hold for one version of the table, as `forget` makes another.
+        """
+        version = self._store.table and self._store.table.version
+        with self._remembering:
+            if self._version != version:
+                self._lookups.clear()
+                self._version = version
+            if asked in self._lookups:
+                return self._lookups[asked]
+        found = self._store.vector(asked) if self._store.find(asked) else None
+        with self._remembering:
+            if self._version == version and len(self._lookups) < REMEMBERED:
+                self._lookups[asked] = found
+        return found
 
     def by_vector(self, given: Sequence[Sequence[float]]) -> tuple[Asked, Vector]:
         """A vector that a program sends, its branches scaled to length 1.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pyramid_reid.core.errors import UserError, reason
 from pyramid_reid.search.model import load
@@ -23,6 +26,10 @@ TOKENS = "PYRAMID_REID_TOKEN"
 
 CONNECTIONS = 64
 """At once; each may bring a body of `security.MAX_BODY` bytes."""
+
+
+HEADERS_S = 15
+"""Seconds within which the head of a request must have come."""
 
 
 def serve(
@@ -108,10 +115,30 @@ def announce(host: str, port: int, made: str | None, log: Path | None) -> None:
     )
 
 
+class Impatient(H11Protocol):
+    """Closes a connection whose request does not come: idle ones would keep others out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to watch."""
+        super().connection_made(transport)
+        self._seen: object = None
+        self.loop.call_later(HEADERS_S, self._watch)
+
+    def _watch(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is self._seen and self.conn.their_state is h11.IDLE:
+            self.transport.close()
+            return
+        self._seen = self.cycle
+        self.loop.call_later(HEADERS_S, self._watch)
+
+
 def settings(app: FastAPI) -> uvicorn.Config:
     """How the application is served."""
     return uvicorn.Config(
         app,
+        http=Impatient,
         log_level="warning",
         access_log=False,
         server_header=False,
