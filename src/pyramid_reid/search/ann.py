@@ -198,6 +198,8 @@ def _recall(
     for query, nearest in zip(queries, truth, strict=True):
         weighted = (query.reshape(len(BRANCHES), -1) * shares[:, None]).ravel()
         search = store.table.search(weighted, vector_column_name="vector").distance_type("dot")
-        search = search.nprobes(probes).refine_factor(REFINE).limit(AT + 1).select(["id"])
+        search = (
+            search.nprobes(probes).refine_factor(REFINE).limit(AT + 1).select(["id", "_distance"])
+        )
         found += len(nearest & set(search.to_arrow()["id"].to_pylist())) - 1
     return found / sum(len(nearest) - 1 for nearest in truth)

@@ -9,6 +9,12 @@ from pyramid_reid.core.errors import UserError, reason
 LITERAL = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`")
 """Text and quoted names: what stands inside is no SQL."""
 DATE = re.compile(r"'(\d{4}-\d\d-\d\d)[ T](\d\d?)([^']*)'")
+LONGEST = 100_000
+"""Characters of a condition: what a list of a thousand ids needs."""
+FUNCTIONS = {"lower", "upper", "abs", "cast", "starts_with", "ends_with", "regexp_like"}
+"""That a condition may call: others take any amount of memory, as repeat(…) does."""
+CALLED = FUNCTIONS | {"in", "and", "or", "not", "between", "like", "ilike", "is", "as"}
+"""Words that may stand before a bracket."""
 HELP = (
     "a condition compares columns, as in \"camera != 'lobby' and time > '2024-05-12 10:00'\" (text"
     " in single quotes)"
@@ -21,13 +27,19 @@ def condition(where: str) -> str:
     Raises:
         UserError: it is empty, holds more than one expression, or its brackets do not match.
     """
-    bare = LITERAL.sub("", where)
+    bare = LITERAL.sub("''", where)
     if not where.strip():
         raise UserError(f"--where is empty: {HELP}")
-    for mark in (";", "--", "/*", "'"):
-        if mark in bare:
-            what = "a text that does not end" if mark == "'" else f"{mark!r}"
-            raise UserError(f"--where {where!r} holds {what}: {HELP}")
+    if len(where) > LONGEST:
+        raise UserError(f"--where has {len(where):,} characters, at most {LONGEST:,} are read")
+    if "'" in bare.replace("''", ""):
+        raise UserError(f"--where {where!r} holds a text that does not end: {HELP}")
+    if found := re.search(r"--|/\*|[^\w\s.,()<>=!+*/%|'-]", bare):
+        raise UserError(f"--where {where!r} holds {found[0]!r}: {HELP}")
+    for name in re.findall(r"('|[^\W\d]\w*)\s*\(", bare):  # "repeat"(…) is a call, too
+        if name.lower() not in CALLED:
+            known = ", ".join(sorted(FUNCTIONS))
+            raise UserError(f"--where {where!r} calls {name!r}; functions are {known}: {HELP}")
     depth = 0
     for letter in bare:
         depth += (letter == "(") - (letter == ")")

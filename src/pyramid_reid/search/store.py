@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.search import ann, description, filters
+from pyramid_reid.search import ann, description, engine, filters
 from pyramid_reid.search.description import Description
 from pyramid_reid.search.distances import proportions
 
@@ -45,7 +45,7 @@ HIDDEN = ("vector", "stamp")
 BOX = ("left", "top", "width", "height")
 MARGIN = 10
 """Candidates beyond the hits that were asked for: rounding at the last place changes nothing."""
-IN_ONE = 2000
+IN_ONE = 1000
 """Ids in one condition."""
 ROWS = 4096
 """Rows that are read at a time."""
@@ -61,11 +61,8 @@ class Store:
 
     def __init__(self, folder: Path, of: Description) -> None:
         self.folder, self.description = folder, of
-        os.environ.setdefault("LANCE_LOG", "error")  # it reports empty partitions as warnings
-        import lancedb
-
         # each question sees what was written before it, by whichever process
-        self._database = lancedb.connect(folder, read_consistency_interval=timedelta(0))
+        self._database = engine.load().connect(folder, read_consistency_interval=timedelta(0))
         self._opened: Any = None
 
     @classmethod
@@ -579,7 +576,7 @@ def unit(vectors: Any) -> Floats:
 
 
 def normalized(features: Floats) -> Floats:
-    """Features (n, 4, D) that float16 has made a little longer or shorter, of length 1; in place."""
+    """Features (n, 4, D) of length 1 again after float16; in place."""
     features /= np.linalg.norm(features, axis=2, keepdims=True)
     return features
 

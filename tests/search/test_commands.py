@@ -1,0 +1,342 @@
+"""The commands as a user types them: what they print, write and end with."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import describe, features_of, paint, table_of
+
+from pyramid_reid import cli
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.retrieval import metrics
+from pyramid_reid.retrieval.rerank import Rerank, join, rerank
+from pyramid_reid.search import answers, judge
+from pyramid_reid.search.distances import distances
+from pyramid_reid.search.store import Store
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pyramid-reid", *map(str, arguments)])
+        code = cli.main()
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory, gallery, model_folder):
+    folder = tmp_path_factory.mktemp("indexed") / "store"
+    pattern = r"(?P<camera>c\d)_(?P<pid>\d+)_"
+    arguments = ["index", gallery, "--store", folder, "--model", model_folder]
+    arguments += ["--columns-from", pattern]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["pyramid-reid", *map(str, arguments)])
+        assert cli.main() == 0
+    return folder
+
+
+def test_index_says_what_it_did_and_ends_with_3_where_files_are_bad(run, tmp_path, model_folder):
+    paint(tmp_path / "g" / "a ü'\".png", 1)
+    (tmp_path / "g" / "bad.jpg").write_text("x")
+    command = ("index", tmp_path / "g", "--store", tmp_path / "s", "--model", model_folder)
+    code, out, _ = run(*command)
+    assert code == 3
+    assert out.splitlines()[0] == (
+        "1 crops added, 0 were there, 0 copies left out; the store holds 1"
+    )
+    assert f"  {tmp_path}/g/bad.jpg: is no JPEG, PNG, BMP image" in out
+    code, out, _ = run(*command, "--json")
+    assert code == 3
+    told = json.loads(out)
+    assert (told["added"], told["known"], told["crops"]) == (0, 1, 1)
+    assert list(told["unreadable"]) == [f"{tmp_path}/g/bad.jpg"]
+
+
+def test_search_by_picture_and_by_id_agree(run, indexed, gallery, model_folder):
+    query = gallery / "c1_0001_0.png"
+    identifier = hashlib.sha256(query.read_bytes()).hexdigest()
+    common = ("--store", indexed, "--json", "--top", 5)
+    by_file = json.loads(run("search", query, *common)[1])["hits"]
+    by_id = json.loads(run("search", identifier[:10], *common)[1])["hits"]
+    assert by_file == by_id
+    assert [hit["rank"] for hit in by_file] == [1, 2, 3, 4, 5]
+    assert identifier not in {hit["id"] for hit in by_file}
+    assert {hit["pid"] for hit in by_file[:2]} == {"0001"}
+    for hit in by_file:
+        assert hit["distance"] == pytest.approx(sum(hit[name] for name in BRANCHES) / 4, abs=1e-5)
+        expected = 1 / (1 + np.exp(10 * hit["distance"] - 3))
+        assert hit["probability"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_new_picture_is_embedded(run, indexed, tmp_path, model, model_folder):
+    query = paint(tmp_path / "new.png", 2, shot=9)
+    code, out, _ = run("search", query, "--store", indexed, "--model", model_folder, "--json")
+    hits = json.loads(out)["hits"]
+    assert code == 0
+    assert len(hits) == 12
+    truth = distances(
+        model.embed([query]), model.embed([hit["path"] for hit in hits]), model.weights
+    )[0]
+    np.testing.assert_allclose([hit["distance"] for hit in hits], truth, atol=2e-3)
+
+
+def test_several_pictures_are_one_query_of_their_mean_distance(run, indexed, gallery):
+    names = [gallery / f"c1_000{person}_0.png" for person in (0, 1)]
+    store = Store.open(indexed)
+    vectors = [store.vector(hashlib.sha256(name.read_bytes()).hexdigest()) for name in names]
+    out = run("search", *names, "--store", indexed, "--json", "--weights", "ori=1,h3=1")[1]
+    answer = json.loads(out)
+    assert len(answer["hits"]) == 10
+    for hit in answer["hits"]:
+        own = store.vector(hit["id"])[None]
+        mean = distances(np.stack(vectors), own, {"ori": 1, "h3": 1}).mean()
+        assert hit["distance"] == pytest.approx(mean, abs=1e-4)
+    assert "probability" not in answer["hits"][0]
+    assert answer["why_no_probability"].startswith("the model is calibrated for its own weights")
+
+
+def test_a_table_for_people(run, indexed, gallery):
+    query = gallery / "c1_0001_0.png"
+    code, out, _ = run("search", query, "--store", indexed, "--top", 2, "--where", "camera = 'c2'")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].split() == ["rank", "distance", "probability", "camera", "path"]
+    assert lines[1].endswith(f"c2  {gallery}/c2_0001_1.png")
+    assert len(lines) == 3
+
+
+def test_groups_show_their_nearest(run, indexed, gallery):
+    query = gallery / "c1_0001_0.png"
+    out = run("search", query, "--store", indexed, "--group", "pid", "--json", "--top", 3)[1]
+    hits = json.loads(out)["hits"]
+    assert hits[0]["pid"] == "0001"
+    assert len({hit["pid"] for hit in hits}) == 3
+    assert hits[0]["crops"] == 2
+    code, _, err = run("search", query, "--store", indexed, "--group", "nothing")
+    assert code == 2
+    assert "--group nothing: there is no such column" in err
+
+
+def test_groups_are_looked_for_until_there_are_enough(tmp_path):
+    store = Store.create(tmp_path / "store", describe())
+    features = features_of(30, 40, noise=0.1)
+    with store.writing():
+        store.add(table_of(features, person=[str(n // 40) for n in range(1200)]))
+    query = answers.Query(["x"], [None], [], features[0])
+    hits = answers.answer(store, query, top=10, group="person").hits
+    assert len(hits) == hits["person"].nunique() == 10
+    assert hits["crops"].iloc[0] == 40
+
+
+def test_reranking_is_the_pipelines(filled):
+    store, features, ids = filled
+    query = answers.Query(["x"], [None], [], features[5])
+    hits = answers.answer(store, query, rerank=True, top=60).hits
+    weights = dict.fromkeys(BRANCHES, 0.25)
+    stored = np.stack([store.vector(name) for name in ids])
+    joined = [
+        join({name: each[:, n] for n, name in enumerate(BRANCHES)}, weights)
+        for each in (features[5:6], stored)
+    ]
+    truth = np.concatenate([rows for _, rows in rerank(*joined, 1.0, Rerank())])[0]
+    found = hits.set_index("id")["reranked"][ids].to_numpy()
+    np.testing.assert_allclose(found, truth, atol=1e-5)
+    assert hits["reranked"].is_monotonic_increasing
+
+
+def test_results_as_files(run, indexed, gallery, tmp_path):
+    query = gallery / "c1_0001_0.png"
+    assert run("search", query, "--store", indexed, "--out", tmp_path / "r.csv")[0] == 0
+    table = pd.read_csv(tmp_path / "r.csv", dtype={"pid": str})
+    assert list(table.columns[:3]) == ["rank", "distance", "probability"]
+    assert len(table) == 11
+    assert run("search", query, "--store", indexed, "--out", tmp_path / "r.html")[0] == 0
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<img alt='' src='data:image/jpeg;base64,") == 12
+    assert "http" not in page.replace("http-equiv", "")
+    code, _, err = run("search", query, "--store", indexed, "--out", tmp_path / "r.pdf")
+    assert code == 2
+    assert "neither .csv nor .html" in err
+
+
+def test_names_in_a_page_are_no_markup(tmp_path, model, fake_model):
+    from pyramid_reid.search.gallery import Patterns
+    from pyramid_reid.search.indexing import index
+
+    paint(tmp_path / "g" / "<script>alert(1)<" / "script>&'.png", 1)
+    store = Store.create(tmp_path / "store", describe())
+    index(store, lambda: fake_model, [tmp_path / "g"], Patterns())
+    query = answers.Query(["<b>"], [None], [], features_of(1, 1)[0])
+    page = answers.page(answers.answer(store, query), store)
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in page
+
+
+def test_a_name_cannot_move_the_cursor(filled):
+    store, *_ = filled
+    with store.writing():
+        new = table_of(features_of(1, 1, seed=3), salt="z")
+        path = new.schema.get_field_index("path")
+        store.add(new.set_column(path, "path", [["/x/\x1b[2J\r.png"]]))
+    query = answers.Query(["x"], [None], [], store.vector(new["id"][0].as_py()))
+    lines = answers.lines(answers.answer(store, query, top=1))
+    assert r"/x/\x1b[2J\r.png" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere.jpg"], "'nowhere.jpg' is neither a file nor an id"),
+        (["abcdef0123"], "is neither a file nor an id"),
+        (["{text}"], "is no JPEG, PNG, BMP image"),
+        (["{good}", "--weights", "ori"], "is not written as ori=0.4"),
+        (["{good}", "--weights", "ori=0"], "all weights are 0"),
+        (["{good}", "--weights", "h9=1"], "no branch h9"),
+        (["{good}", "--where", "camera = "], "--where 'camera = ' is no condition"),
+        (["{good}", "--store", "nothing"], "nothing is no gallery store"),
+    ],
+)
+def test_a_search_that_cannot_be_done_is_one_sentence(
+    run, indexed, gallery, model_folder, tmp_path, arguments, said
+):
+    (tmp_path / "text.jpg").write_text("no image")
+    known = {"good": gallery / "c1_0001_0.png", "text": tmp_path / "text.jpg"}
+    arguments = [each.format(**known) for each in arguments]
+    store = [] if "--store" in arguments else ["--store", indexed]
+    code, out, err = run("search", *arguments, "--model", model_folder, *store)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_picture_for_a_store_of_another_model_is_refused(
+    run, indexed, other_model_folder, tmp_path, gallery
+):
+    query = paint(tmp_path / "new.png", 2, shot=8)
+    code, _, err = run("search", query, "--store", indexed, "--model", other_model_folder)
+    assert code == 2
+    assert "features of two models cannot be compared" in err
+    code, _, err = run("index", gallery, "--store", indexed, "--model", other_model_folder)
+    assert code == 2
+    assert "features of two models cannot be compared" in err
+
+
+def test_a_search_by_id_loads_no_torch(indexed, gallery):
+    identifier = hashlib.sha256((gallery / "c1_0001_0.png").read_bytes()).hexdigest()
+    code = (
+        "import sys; from pyramid_reid import cli;"
+        f"sys.argv = ['x', 'search', '{identifier}', '--store', {str(indexed)!r}, '--json'];"
+        "code = cli.main(); assert not {'torch', 'torchreid', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["hits"]) == 11
+
+
+def test_forget_says_how_many_and_asks(run, filled, monkeypatch):
+    store, *_ = filled
+    command = ("forget", "--store", store.folder, "--where", "pid = '7'")
+    code, _, err = run(*command)
+    assert code == 2
+    assert "3 of 60 crops would be removed for good: give --yes" in err
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    assert run(*command)[:2] == (0, "nothing was removed\n")
+    assert store.count() == 60
+    code, out, _ = run(*command, "--yes", "--json")
+    assert json.loads(out) == {"forgotten": 3, "crops": 57}
+    assert run(*command)[:2] == (0, "0 crops removed for good; the store holds 57\n")
+
+
+def cross_camera(features, pids, cameras):
+    """Figures of the pipeline's evaluator, on float32 features."""
+    results = metrics.evaluate(distances(features, features), pids, cameras, pids, cameras)
+    return metrics.summary(results)
+
+
+def test_evaluate_gives_the_pipelines_figures(tmp_path, run):
+    features = features_of(30, 6, noise=2.0)
+    pids = [f"{n // 6:04d}" for n in range(180)]
+    cameras = [f"c{n % 3}" for n in range(180)]
+    store = Store.create(tmp_path / "store", describe())
+    rows = table_of(features, pid=pids)
+    with store.writing():
+        store.add(rows)
+    stored = np.stack([store.vector(name) for name in rows["id"].to_pylist()])
+    truth = cross_camera(stored, pids, cameras)
+    code, out, _ = run("evaluate", "--store", store.folder, "--json")
+    verdict = json.loads(out)
+    assert code == 0
+    assert 5 < truth["mAP"] < 95
+    assert verdict["figures"]["fused"] == pytest.approx(truth, abs=0.006)
+    assert (verdict["queries"], verdict["people"]) == (180, 30)
+    alone = cross_camera(stored, pids, [str(n) for n in range(180)])
+    found = judge.evaluate(store, any_camera=True)
+    assert found.figures["fused"] == pytest.approx(alone, abs=0.006)
+    assert "crops of the query's own camera count" in found.notes
+    code, out, _ = run("evaluate", "--store", store.folder, "--queries", 50)
+    assert "50 queries were drawn at random" in out
+    assert set(BRANCHES) <= set(out.split())
+
+
+def test_evaluate_keeps_to_roles_and_takes_strangers_for_distractors(tmp_path):
+    features = features_of(10, 6, noise=1.5)
+    roles = ["query" if n % 6 == 0 else "gallery" for n in range(60)]
+    pids = [str(n // 6) if n < 48 else None for n in range(60)]
+    store = Store.create(tmp_path / "store", describe())
+    rows = table_of(features, pid=pids, role=roles)
+    with store.writing():
+        store.add(rows)
+    stored = np.stack([store.vector(name) for name in rows["id"].to_pylist()])
+    asked = list(range(0, 48, 6))
+    answering = [n for n in range(60) if n % 6]
+    names = np.array([pid or f"unknown {n}" for n, pid in enumerate(pids)])
+    cameras = np.array([f"c{n % 3}" for n in range(60)])
+    results = metrics.evaluate(
+        distances(stored[asked], stored[answering]),
+        names[asked],
+        cameras[asked],
+        names[answering],
+        cameras[answering],
+    )
+    verdict = judge.evaluate(store)
+    assert verdict.figures["fused"] == pytest.approx(metrics.summary(results), abs=0.006)
+    assert (verdict.queries, verdict.gallery) == (8, 50)
+    assert "12 crops without pid are distractors" in verdict.notes
+
+
+def test_evaluate_needs_identities(filled, tmp_path):
+    store = Store.create(tmp_path / "other", describe())
+    with store.writing():
+        store.add(table_of(features_of(3, 2)))
+    with pytest.raises(UserError, match="has no column pid or identity"):
+        judge.evaluate(store)
+    store, *_ = filled
+    with pytest.raises(UserError, match="no image of any of these people"):
+        judge.evaluate(store, where="time < '2024-05-12T10:00:01'", any_camera=True)
+
+
+def test_optimize_builds_an_index_by_hand(run, filled, monkeypatch):
+    from pyramid_reid.search import ann
+
+    store, *_ = filled
+    code, out, _ = run("optimize", "--store", store.folder)
+    assert (code, out) == (0, "60 crops: searched without an index, or it was up to date\n")
+    monkeypatch.setattr(ann, "FROM_ROWS", 50)
+    monkeypatch.setattr(ann, "PARTITION", 20)
+    code, out, _ = run("optimize", "--store", store.folder)
+    assert out.startswith("index over 60 crops in 3 partitions")
+    assert "for equal weights" in out
+    assert "for w_ori = 1" in out

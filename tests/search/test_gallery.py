@@ -1,0 +1,208 @@
+"""What goes into a store, from folders, tables and MOTChallenge files."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import paint
+
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.search.gallery import Frame, Patterns, as_time, listed
+
+NONE = Patterns()
+
+
+def test_folders_are_walked_and_what_systems_leave_is_passed_over(tmp_path):
+    for name in (
+        "b/2.PNG",
+        "b/1.jpg",
+        "a b/ü'\".bmp",
+        ".hidden/3.jpg",
+        "__MACOSX/4.jpg",
+        "._5.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "notes.txt").touch()
+    frames, problems = listed([tmp_path], NONE)
+    names = [os.path.relpath(frame.path, tmp_path) for frame in frames]
+    assert names == ["a b/ü'\".bmp", "b/1.jpg", "b/2.PNG"]
+    assert problems == {}
+    assert all(frame.crops == [(None, {})] for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((r"(c\d+)_", None, None), {"camera": "c3"}),
+        ((r"c\d+(?=_)", None, None), {"camera": "c3"}),
+        ((r"c(?P<camera>\d+)_", None, None), {"camera": "3"}),
+        ((r"(c)(\d+)_", None, None), {"camera": "c"}),
+        ((None, r"_(\d{8}T\d{6})_", None), {"time": "2024-05-12T10:15:02"}),
+        ((None, None, r"_(?P<pid>\d+)\.jpg"), {"pid": "0017"}),
+        ((None, None, r"_(?P<frame>\d+)\.jpg"), {"frame": 17}),
+        ((r"(c\d+)_", r"\d{8}T\d{6}", None), {"camera": "c3", "time": "2024-05-12T10:15:02"}),
+    ],
+)
+def test_values_stand_in_names(options, expected):
+    assert Patterns.of(*options).values("/x/c3_20240512T101502_0017.jpg") == expected
+
+
+def test_a_name_without_its_values_is_a_problem_of_its_own(tmp_path):
+    for name in ("c1_20240512T101502_1.jpg", "c1_99999999T101502_1.jpg", "holiday.jpg"):
+        (tmp_path / name).touch()
+    frames, problems = listed([tmp_path], Patterns.of(r"(c\d+)_", r"_(\d{8}T\d{6})_", None))
+    assert [frame.crops[0][1]["camera"] for frame in frames] == ["c1"]
+    assert {Path(path).name: problem for path, problem in problems.items()} == {
+        "c1_99999999T101502_1.jpg": "has the time '99999999T101502', which is neither ISO 8601 nor"
+        " seconds since 1970",
+        "holiday.jpg": r"shows no camera by '(c\\d+)_'",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("(", None, None), "--camera-from '\\(' is no regular expression"),
+        ((None, None, r"\d+"), "names no column"),
+        ((None, None, r"(?P<vector>\d+)"), "has a column 'vector' of its own"),
+        ((None, None, r"(?P<ä b>\d+)"), "is no regular expression"),
+    ],
+)
+def test_patterns_that_are_none_are_named(options, said):
+    with pytest.raises(UserError, match=said):
+        Patterns.of(*options)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-05-12T10:15:02", "2024-05-12T10:15:02"),
+        ("2024-05-12 10:15", "2024-05-12T10:15:00"),
+        ("2024-05-12T10:15:02.5", "2024-05-12T10:15:02.500000"),
+        ("2024-05-12T12:15:02+02:00", "2024-05-12T10:15:02"),
+        ("20240512101502", "2024-05-12T10:15:02"),
+        ("20240512_101502", "2024-05-12T10:15:02"),
+        ("1715508902", "2024-05-12T10:15:02"),
+        ("2024-05-12", "2024-05-12T00:00:00"),
+        ("", None),
+        ("NaT", None),
+    ],
+)
+def test_times_are_kept_in_a_form_that_sorts(text, expected):
+    assert as_time(text) == expected
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_has_boxes_and_further_columns(tmp_path, kind):
+    rows = pd.DataFrame(
+        {
+            "path": ["f/1.png", "f/1.png", "f/2.png", "f/3.png"],
+            "left": [1.5, 2, 3, None],
+            "top": [0, 0, 0, None],
+            "width": [5, 6, 7, None],
+            "height": [8, 9, 10, None],
+            "camera": ["lobby", "lobby", "", None],
+            "pid": ["0017", "0018", "3", None],
+            "speed": [1.5, 2, 3, None],
+            "time": ["2024-05-12 10:00", None, None, None],
+        }
+    )
+    file = tmp_path / f"t.{kind}"
+    rows.to_csv(file, index=False, sep=";") if kind == "csv" else rows.to_parquet(file)
+    frames, _ = listed([file], NONE)
+    assert [os.path.relpath(frame.path, tmp_path) for frame in frames] == [
+        "f/1.png",
+        "f/2.png",
+        "f/3.png",
+    ]
+    first = {"camera": "lobby", "pid": "0017", "speed": 1.5, "time": "2024-05-12T10:00:00"}
+    assert frames[0].crops[0] == ((1.5, 0, 5, 8), first)
+    assert frames[0].crops[1][1]["pid"] == "0018"
+    assert frames[1].crops[0][1]["camera"] is None
+    assert frames[2].crops == [(None, dict.fromkeys(("camera", "pid", "speed", "time")))]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pid\n1\n", "has no column path"),
+        ("path,left,top\na.jpg,1,2\n", "has left, top, but a box is"),
+        ("path,left,top,width,height\na.jpg,1,2,x,4\n", "line 2: .* which are no numbers"),
+        ("path,vector\na.jpg,1\n", "has a column 'vector' of its own"),
+        ("path,two words\na.jpg,1\n", "cannot be named in a condition"),
+        ("path,time\na.jpg,2024-05-12\nb.jpg,noon\n", "line 3 has the time 'noon'"),
+        ("path\n\n ,\n", "cannot be read as a table|has no path"),
+        ("path,pid\n,1\n", "line 2 has no path"),
+        ("", "cannot be read as a table"),
+    ],
+)
+def test_a_table_with_mistakes_is_named_with_its_line(tmp_path, text, said):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=said):
+        listed([tmp_path / "t.csv"], NONE)
+
+
+def test_a_parquet_file_that_is_none_is_named(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        listed([tmp_path / "t.parquet"], NONE)
+
+
+def sequence(root, text, file="gt/gt.txt"):
+    paint(root / "img1" / "000001.jpg", 1, size=(40, 60))
+    paint(root / "img1" / "000002.jpg", 2, size=(40, 60))
+    (root / file).parent.mkdir(exist_ok=True)
+    (root / file).write_text(text)
+    return root
+
+
+def test_a_motchallenge_sequence_gives_its_boxes(tmp_path):
+    root = sequence(
+        tmp_path / "MOT-02",
+        "1,7,11,1,10,20,1,1,1\n2,7,12,1,10,20,1,1,1\n1,8,1,1,5,5,0,1,1\n1,9,1,1,5,5,1,3,1\n",
+    )
+    for source in (root, root / "gt" / "gt.txt"):
+        frames, _ = listed([source], NONE)
+        assert frames == [
+            Frame(
+                str(root / "img1" / f"00000{frame}.jpg"),
+                [((9.0 + frame, 0, 10, 20), {"camera": "MOT-02", "track": "7", "frame": frame})],
+            )
+            for frame in (1, 2)
+        ]
+
+
+def test_detections_have_no_track(tmp_path):
+    root = sequence(tmp_path / "cam", "1,-1,11,1,10,20,0.3,-1,-1,-1\n", "det/det.txt")
+    frames, _ = listed([root], NONE)
+    assert frames[0].crops == [((10, 0, 10, 20), {"camera": "cam", "track": None, "frame": 1})]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("1,2,3\n", "line 1 is not frame,id"), ("3,1,1,1,5,5,1\n", "has no frame 3")],
+)
+def test_a_motchallenge_file_with_mistakes_is_named(tmp_path, text, said):
+    with pytest.raises(UserError, match=said):
+        listed([sequence(tmp_path / "s", text)], NONE)
+
+
+def test_sources_that_are_none_are_named(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(UserError, match=r"a\.mp4 is none of a folder"):
+        listed([tmp_path / "a.mp4"], NONE)
+    with pytest.raises(UserError, match="does not exist"):
+        listed([tmp_path / "nothing"], NONE)
+
+
+def test_a_name_that_is_no_utf8_is_a_problem_and_not_the_end(tmp_path):
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    (tmp_path / "b.jpg").touch()
+    frames, problems = listed([tmp_path], NONE)
+    assert len(frames) == 1
+    assert list(problems.values()) == ["has a name that is no UTF-8: rename it"]

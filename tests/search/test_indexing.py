@@ -1,0 +1,271 @@
+"""Crops go into a store once, whatever happens on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import FakeModel, describe, paint
+from PIL import Image
+
+from pyramid_reid.core.decode import decode
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.search import indexing
+from pyramid_reid.search.gallery import Patterns
+from pyramid_reid.search.indexing import index
+from pyramid_reid.search.store import Store
+
+NONE = Patterns()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.create(tmp_path / "store", describe())
+
+
+def rows(store):
+    table = store.table.search().to_arrow().to_pylist()
+    return {Path(row["path"]).name: row for row in table}
+
+
+def test_what_is_there_is_not_computed_again(store, gallery, fake_model):
+    report = index(store, lambda: fake_model, [gallery], NONE)
+    assert (report.added, report.known, fake_model.seen) == (12, 0, 12)
+    again = index(store, pytest.fail, [gallery], NONE)  # the model is not even loaded
+    assert (again.added, again.known, again.changed) == (0, 12, 0)
+    assert store.count() == 12
+    name = "c1_0002_0.png"
+    expected = fake_model.embed([decode((gallery / name).read_bytes())])[0]
+    np.testing.assert_allclose(store.vector(rows(store)[name]["id"]), expected, atol=1e-3)
+
+
+def test_touched_moved_changed_and_copied_files(store, tmp_path, fake_model):
+    folder = tmp_path / "g"
+    for person in range(4):
+        paint(folder / f"{person}.png", person)
+    index(store, lambda: fake_model, [folder], NONE)
+    before = rows(store)
+    os.utime(folder / "0.png", ns=(1, 1))
+    (folder / "1.png").rename(folder / "moved.png")
+    paint(folder / "2.png", 22)
+    (folder / "copy.png").write_bytes((folder / "3.png").read_bytes())
+    report = index(store, lambda: fake_model, [folder], NONE)
+    assert (report.added, report.known, report.changed, report.copies) == (1, 3, 2, 1)
+    after = rows(store)
+    assert set(after) == {"0.png", "moved.png", "2.png", "3.png"}
+    assert after["moved.png"]["id"] == before["1.png"]["id"]
+    assert after["2.png"]["id"] != before["2.png"]["id"]
+    assert fake_model.seen == 5
+    last = index(store, lambda: fake_model, [folder], NONE)
+    assert (last.added, last.known, last.changed, last.copies) == (0, 4, 0, 1)
+
+
+def test_columns_that_a_table_corrects_are_corrected_without_computing(store, gallery, fake_model):
+    index(store, lambda: fake_model, [gallery], NONE)
+    assert store.cameras() == []
+    report = index(store, pytest.fail, [gallery], Patterns.of(r"(c\d)_", None, "_(?P<pid>[0-9]+)_"))
+    assert (report.added, report.changed) == (0, 12)
+    assert store.cameras() == ["c1", "c2"]
+    assert store.count("pid = '0003' and camera = 'c1'") == 2
+    assert len(store.search(store.vector(rows(store)["c1_0000_0.png"]["id"]), k=100)) == 12
+
+
+def test_boxes_are_cut_while_frames_are_read(store, tmp_path, fake_model):
+    frame = tmp_path / "frame.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(frame)
+    table = pd.DataFrame(
+        {
+            "path": ["frame.png"] * 4,
+            "left": [0, 20, 70, 100],
+            "top": [0, 10, 10, 0],
+            "width": [10, 12, 30, 5],
+            "height": [20, 24, 10, 5],
+            "track": ["1", "2", "3", "4"],
+        }
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    report = index(store, lambda: fake_model, [tmp_path / "t.csv"], NONE)
+    assert report.added == 3
+    assert [problem for problem in report.problems.values() if "covers nothing" in problem]
+    found = {row["track"]: row for row in store.table.search().to_arrow().to_pylist()}
+    for track, cut in (
+        ("1", pixels[:20, :10]),
+        ("2", pixels[10:34, 20:32]),
+        ("3", pixels[10:20, 70:]),
+    ):
+        expected = fake_model.embed([np.ascontiguousarray(cut)])[0]
+        np.testing.assert_allclose(store.vector(found[track]["id"]), expected, atol=1e-3)
+        assert np.array_equal(decode(store.crop(found[track]["id"])), cut)
+    assert store.count("box.left > 15") == 2
+    frame.write_bytes(b"something else")
+    with pytest.raises(UserError, match="is another file than was indexed"):
+        store.crop(found["1"]["id"])
+
+
+def hostile(folder):
+    """Files that are no crops, and crops at the limits, by name; True: it is a crop."""
+    folder.mkdir()
+    paint(folder / "good.png", 1)
+    paint(folder / "one pixel.png", 2, size=(1, 1))
+    paint(folder / "long.png", 3, size=(2, 900))
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("no image")
+    whole = paint(folder / "whole.jpg", 4).read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    frames = [Image.new("RGB", (8, 16), (n * 40, 0, 0)) for n in range(3)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    (folder / "moving.gif").rename(folder / "moving.png")
+    Image.new("RGB", (5000, 4000)).save(folder / "20 megapixels.png")
+    Image.new("RGB", (2000, 1500)).save(folder / "3 megapixels.png")
+    Image.new("RGBA", (8, 8), (1, 2, 3, 100)).save(folder / "clear.png")
+    (folder / "folder.jpg").mkdir()
+    (folder / "gone.jpg").symlink_to(folder / "nowhere")
+    return {"good.png", "one pixel.png", "long.png", "whole.jpg"}
+
+
+def test_bad_files_are_listed_and_the_others_indexed(store, tmp_path, fake_model):
+    crops = hostile(tmp_path / "g")
+    report = index(store, lambda: fake_model, [tmp_path / "g"], NONE)
+    assert set(rows(store)) == crops
+    said = {Path(path).name: problem for path, problem in report.problems.items()}
+    for name, part in {
+        "empty.jpg": "is empty",
+        "text.jpg": "is no JPEG",
+        "cut.jpg": "cannot be decoded",
+        "moving.png": "is a GIF image",
+        "20 megapixels.png": "too large",
+        "3 megapixels.png": "too large for a crop of a person: give its boxes",
+        "clear.png": "transparent",
+        "gone.jpg": "No such file",
+    }.items():
+        assert part in said.pop(name)
+    assert not said
+
+
+def test_crops_of_any_size_go_through_the_real_networks(tmp_path, model, store):
+    crops = hostile(tmp_path / "g")
+    report = index(store, lambda: model, [tmp_path / "g"], NONE)
+    assert report.added == len(crops)
+    for name in crops:
+        expected = model.embed([tmp_path / "g" / name])[0]
+        np.testing.assert_allclose(store.vector(rows(store)[name]["id"]), expected, atol=2e-3)
+
+
+def test_no_image_is_an_error(store, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match="there is no image in it"):
+        index(store, pytest.fail, [tmp_path / "nothing"], NONE)
+
+
+def test_what_was_embedded_is_kept_when_the_run_ends_early(store, tmp_path, monkeypatch):
+    for person in range(20):
+        paint(tmp_path / "g" / f"{person:02d}.png", person)
+    monkeypatch.setattr(indexing, "CHUNK", 4)
+    monkeypatch.setattr(indexing, "ROWS", 8)
+
+    class Stops(FakeModel):
+        def embed(self, images):
+            if self.seen >= 12:
+                raise KeyboardInterrupt
+            return super().embed(images)
+
+    stops = Stops()
+    with pytest.raises(KeyboardInterrupt):
+        index(store, lambda: stops, [tmp_path / "g"], NONE)
+    assert store.count() == 12
+    rest = FakeModel()
+    assert index(store, lambda: rest, [tmp_path / "g"], NONE).added == rest.seen == 8
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from conftest import FakeModel, describe
+from pyramid_reid.search import indexing
+from pyramid_reid.search.gallery import Patterns
+from pyramid_reid.search.store import Store
+indexing.CHUNK, indexing.ROWS = 2, 4
+
+class Slow(FakeModel):
+    def embed(self, images):
+        time.sleep(0.05)
+        return super().embed(images)
+
+model = Slow()
+indexing.index(Store.create({folder!r}, describe()), lambda: model, [Path({gallery!r})], Patterns())
+"""
+
+
+@pytest.mark.parametrize("rows_before", [4, 12])
+def test_after_a_kill_what_was_written_is_searched_and_the_rest_continues(tmp_path, rows_before):
+    for person in range(40):
+        paint(tmp_path / "g" / f"{person:02d}.png", person)
+    folder = tmp_path / "store"
+    code = SLOW.format(
+        tests=str(Path(__file__).parent), folder=str(folder), gallery=str(tmp_path / "g")
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    started = time.monotonic()
+    while time.monotonic() - started < 60:
+        if (folder / "model.json").exists() and Store.open(folder).count() >= rows_before:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    store = Store.open(folder)
+    written = store.count()
+    assert rows_before <= written < 40
+    rest = FakeModel()
+    assert len(store.search(rest.embed([np.full((4, 4, 3), 9, np.uint8)])[0], k=100)) == written
+    rest.seen = 0
+    report = index(store, lambda: rest, [tmp_path / "g"], NONE)
+    assert report.added == rest.seen == 40 - written
+    assert store.count() == 40
+    assert len(rows(store)) == 40
+
+
+def test_two_at_once_are_refused(store, gallery, fake_model):
+    other = Store.open(store.folder)
+    with other.writing(), pytest.raises(UserError, match="is being written by process"):
+        index(store, lambda: fake_model, [gallery], NONE)
+    assert fake_model.seen == 0
+
+
+def test_watching_takes_what_comes_once_it_is_complete(store, tmp_path, monkeypatch, fake_model):
+    folder = tmp_path / "g"
+    paint(folder / "0.png", 0)
+    whole = paint(tmp_path / "x.png", 1).read_bytes()
+    looks = iter(range(8))
+
+    def recorder(_):
+        look = next(looks, None)
+        if look is None:
+            raise KeyboardInterrupt
+        if look < 3:  # a file that grows from look to look
+            (folder / "1.png").write_bytes(whole[: (look + 1) * len(whole) // 3])
+        if look == 5:
+            (folder / "2.png").write_bytes(b"no image")
+
+    monkeypatch.setattr(indexing.time, "sleep", recorder)
+    report = index(store, lambda: fake_model, [folder], NONE, watch=True)
+    assert set(rows(store)) == {"0.png", "1.png"}
+    assert (report.added, fake_model.seen) == (2, 2)
+    assert [Path(path).name for path in report.problems] == ["2.png"]
+    assert rows(store)["1.png"]["id"] == indexing.hashlib.sha256(whole).hexdigest()
+
+
+def test_a_model_that_gives_no_numbers_is_one_sentence(store, gallery):
+    class Broken(FakeModel):
+        def embed(self, images):
+            raise ValueError("3 features have no direction, the first in row 0")
+
+    with pytest.raises(UserError, match="cannot be embedded: 3 features have no direction"):
+        index(store, Broken, [gallery], NONE)
+    assert store.count() == 0
