@@ -158,7 +158,9 @@ def listings(draw: Draw, gallery: Gallery) -> bytes:
         for _ in range(draw.randint(0, 6))
     ]
     query = urllib.parse.urlencode(pairs, errors="replace")[:5000]
-    path = f"/api/crops?{query}" if draw.random() < 0.8 else f"/api/crops/{draw.choice(gallery.ids)}"
+    path = (
+        f"/api/crops?{query}" if draw.random() < 0.8 else f"/api/crops/{draw.choice(gallery.ids)}"
+    )
     return request(draw, "GET", path + ("%ff%00" if draw.random() < 0.1 else ""))
 
 
@@ -177,7 +179,9 @@ def headers(draw: Draw, gallery: Gallery) -> bytes:
         "Accept", "Upgrade", "X" * 300,
     )  # fmt: skip
     changed = {draw.choice(names): draw.choice(values) for _ in range(draw.randint(1, 4))}
-    return request(draw, "POST", "/api/search", body, {"Content-Type": "application/json"} | changed)
+    return request(
+        draw, "POST", "/api/search", body, {"Content-Type": "application/json"} | changed
+    )
 
 
 def searches(draw: Draw, gallery: Gallery) -> bytes:

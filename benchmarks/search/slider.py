@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import numpy as np
 import pyarrow as pa
 import uvicorn
+from benchmarks.search.made_up import describe
 
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.search.description import Description
 from pyramid_reid.search.serve.app import create
 from pyramid_reid.search.serve.log import SearchLog
 from pyramid_reid.search.serve.run import listen, settings
@@ -40,29 +40,10 @@ LIMIT_MS = 200
 HITS = 50
 
 
-def description() -> Description:
-    """A model that nobody loads: searches by id need none."""
-    none = {"sha256": "0" * 64, "trained_on": "nothing", "licence": "none"}
-    network = none | {"network": "osnet_x0_25", "height": 256, "width": 128}
-    return Description.model_validate(
-        {
-            "format": 1,
-            "name": "made up",
-            "restorer": none
-            | {"file": "r.safetensors", "extractor": "bicubic", "scales": (2, 3, 4)},
-            "branches": {name: network | {"file": f"{name}.safetensors"} for name in BRANCHES},
-            "weights": dict.fromkeys(BRANCHES, 0.25),
-            "calibration": None,
-            "why_no_calibration": "it is made up",
-            "trained": {},
-        }
-    )
-
-
 def fill(folder: Path, crops: int, seed: int) -> Store:
     """A store of made-up crops, with its index."""
     rng = np.random.default_rng(seed)
-    store = Store.create(folder, description())
+    store = Store.create(folder, describe())
     with store.writing():
         for start in range(0, crops, ROWS):
             number = min(ROWS, crops - start)

@@ -4,9 +4,10 @@ from collections import Counter
 
 import pytest
 from benchmarks.fuzz.http import MAKERS, Gallery, fuzz, outcome, serving
-from pyramid_reid.search.serve import run, security
 from tests.search.conftest import model, model_folder  # noqa: F401
 from tests.search.serve.conftest import crops, stored  # noqa: F401
+
+from pyramid_reid.search.serve import run, security
 
 
 @pytest.mark.filterwarnings("ignore")

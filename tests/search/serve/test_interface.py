@@ -167,6 +167,11 @@ def test_pages_of_the_gallery(client, crops):
     assert [page["total"] for page in pages] == [CROPS] * 3
 
 
+@pytest.mark.parametrize(("offset", "status"), [(2**31 - 1, 200), (2**31, 422), (-1, 422)])
+def test_pages_beyond_the_last(client, offset, status):
+    assert client.get("/api/crops", params={"offset": offset}).status_code == status
+
+
 def test_status(client, model):
     status = client.get("/api/status").json()
     assert status["crops"] == CROPS

@@ -81,7 +81,8 @@ STARTS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"BM
 LOGGED_HITS = 10
 """Ids of hits in a line of the log."""
 
-MAX_OFFSET = 2**40
+MAX_OFFSET = 2**31 - 1
+"""LanceDB takes no larger one."""
 
 Options = TypeVar("Options", bound=Message)
 

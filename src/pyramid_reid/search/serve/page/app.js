@@ -269,8 +269,13 @@ function showHits(hits) {
   showMarks();
 }
 
+// 2024-05-12T10:00:01.160000 as people read it
+function moment(time) {
+  return time?.replace("T", " ").replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+}
+
 function fill(item, hit) {
-  const where = [hit.camera === null ? null : `camera ${hit.camera}`, hit.time?.replace("T", " "),
+  const where = [hit.camera === null ? null : `camera ${hit.camera}`, moment(hit.time),
     hit.track === null ? null : `track ${hit.track}`].filter(Boolean).join(", ");
   item.querySelector("b").textContent = hit.rank;
   const chance = hit.probability === null ? "" : `, ${Math.round(100 * hit.probability)} %`;
@@ -352,7 +357,7 @@ async function showGallery(offset) {
       const image = document.createElement("img");
       image.loading = "lazy";
       image.src = `/api/crops/${crop.id}`;
-      const where = [crop.camera, crop.time?.replace("T", " ")].filter((each) => each !== null && each !== undefined).join(", ");
+      const where = [crop.camera, moment(crop.time)].filter((each) => each !== null && each !== undefined).join(", ");
       image.alt = `Search for this person${where ? `: ${where}` : ""}`;
       const caption = document.createElement("span");
       caption.textContent = where;
@@ -395,7 +400,10 @@ document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea")) return;
   const id = document.activeElement?.closest?.("#hits li")?.dataset.id;
   if (event.key.startsWith("Arrow") && !one("#results").hidden) move(event.key);
-  else if (event.key === "/") (one("#camera-filter").hidden ? one("#since") : one("#camera-search")).focus();
+  else if (event.key === "/") {
+    one("details:has(#camera-search)").open = true;
+    (one("#camera-filter").hidden ? one("#since") : one("#camera-search")).focus();
+  }
   else if (id && event.key === "s") mark(id, "same");
   else if (id && event.key === "o") mark(id, "other");
   else if (id && event.key === "m") more([id]);
@@ -472,6 +480,11 @@ one("#show-gallery").addEventListener("click", () => showGallery(0));
 one("#show-hits").addEventListener("click", () => show("results"));
 one("#previous").addEventListener("click", () => showGallery(Math.max(0, state.offset - PAGE)));
 one("#next").addEventListener("click", () => showGallery(state.offset + PAGE));
+
+// on a phone hits come before controls
+if (matchMedia("(max-width: 46rem)").matches) {
+  for (const each of document.querySelectorAll("details")) each.open = false;
+}
 
 try {
   const status = await ask("/api/status");
