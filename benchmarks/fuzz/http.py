@@ -61,7 +61,8 @@ WEIRD = (
     None, True, -1, 0, 1e308, -1e308, 10**400, "", "'", "' or 1=1 --", "\x00", "é" * 300, [], {},
     [[]], [None] * 20, "../../etc/passwd", "\ud800", float("nan"), float("inf"), {"ori": "x"},
     [[[1e-320] * 512] * 4], [[[1.0] * 512] * 4], [[[float("inf")] * 512] * 4], ["0" * 64] * 17,
-    "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", 253402300800, "2024-05-12", "a" * 10**5,
+    "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", 253402300800, "2024-05-12",
+    "a" * 10**5,
 )  # fmt: skip
 KEYS = (
     "ids", "vectors", "weights", "k", "exact", "cameras", "since", "until", "id", "where", "path",
@@ -140,7 +141,7 @@ def options(draw: Draw, gallery: Gallery) -> bytes:
     return damaged(draw, text) if draw.random() < 0.3 else text
 
 
-def paths(draw: Draw, gallery: Gallery) -> bytes:
+def paths(draw: Draw, _: Gallery) -> bytes:
     """Any method, and paths that lead elsewhere."""
     path = draw.choice((*PATHS, "/page/", "/api/crops/", "/page/app.js/", "//", "*", ""))
     if draw.random() < 0.7:
@@ -168,7 +169,8 @@ def headers(draw: Draw, gallery: Gallery) -> bytes:
     """Broken and hostile headers before a good body."""
     body = json.dumps({"ids": [draw.choice(gallery.ids)]}).encode()
     values = (
-        "", "localhost", "evil.example", "[", "a" * 9000, "é", "\x01", "-1", "1e3", "99999999999999",
+        "", "localhost", "evil.example", "[", "a" * 9000, "é", "\x01", "-1", "1e3",
+        "99999999999999",
         "²", "chunked", "gzip", "null", "http://[", "bytes=0-1", "multipart/form-data",
         "multipart/form-data; boundary=", "application/json; charset=utf-7", "Bearer \u00ff",
         'pyramid-reid="\\377', "multipart/form-data; boundary=" + "b" * 300, "cross-site",
@@ -208,7 +210,7 @@ def pictures(draw: Draw, gallery: Gallery) -> bytes:
     return request(draw, "POST", path, form(draw, parts), {"Content-Type": kind})
 
 
-def sizes(draw: Draw, gallery: Gallery) -> bytes:
+def sizes(draw: Draw, _: Gallery) -> bytes:
     """Bodies that are huge, or of another length than they say."""
     kind = draw.randrange(4)
     if kind == 0:

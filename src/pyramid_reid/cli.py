@@ -197,9 +197,9 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "serve",
         help="a page in the browser, and a JSON interface, that search a store",
         description="Search a store from a browser: give crops of a person, move the weights of the"
-        " branches, filter by camera and time, mark hits and export the case. Programs send the same"
-        " searches as JSON (described at /docs). Only this machine reaches it unless --host names"
-        " another address, which then needs a token. Ends with Ctrl-C.",
+        " branches, filter by camera and time, mark hits and export the case. Programs send the"
+        " same searches as JSON (described at /docs). Only this machine reaches it unless --host"
+        " names another address, which then needs a token. Ends with Ctrl-C.",
     )
     serve.add_argument(
         "--store", type=Path, required=True, help="folder that `pyramid-reid index` filled"
@@ -215,8 +215,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=[],
         metavar="[NAME=]TOKEN",
         help="who may ask, once per person; the log names them. By default those in the environment"
-        " variable PYRAMID_REID_TOKEN, separated by spaces, which other users of this machine do not"
-        " see; without any, another address than this machine's gets a token that is printed",
+        " variable PYRAMID_REID_TOKEN, separated by spaces, which other users of this machine do"
+        " not see; without any, another address than this machine's gets a token that is printed",
     )
     logs = serve.add_mutually_exclusive_group()
     logs.add_argument(

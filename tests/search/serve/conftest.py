@@ -1,7 +1,7 @@
 """A server over a gallery of small crops, by a model whose weights are random."""
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from pyramid_reid.search.store import Store, schema
 
 CAMERAS = ["lobby", "o'hara", 'yard "β"']
 CROPS = 30
+BEGIN = datetime(2024, 5, 12, 10, tzinfo=UTC)
 
 
 def fill(folder, model, paths):
@@ -27,7 +28,7 @@ def fill(folder, model, paths):
             "id": hashlib.sha256(path.read_bytes()).hexdigest(),
             "path": str(path),
             "camera": CAMERAS[number % 3],
-            "time": (datetime(2024, 5, 12, 10) + timedelta(minutes=number)).isoformat(),
+            "time": f"{BEGIN + timedelta(minutes=number):%Y-%m-%dT%H:%M:%S}",
             "track": str(number // 3),
             "vector": vector.ravel().astype(np.float16),
             "coat": ["red, white", "=1+1"][number % 2],

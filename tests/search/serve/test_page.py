@@ -85,6 +85,11 @@ def searched(page, number=CROPS - 1):
     return page.js(IDS)
 
 
+def ranked(page, ids):
+    """Wait until these are the hits, in this order."""
+    page.wait(f"{IDS}.join() === '{','.join(ids)}'")
+
+
 def text(page, selector):
     return page.js(f"document.querySelector({json.dumps(selector)}).textContent")
 
@@ -130,8 +135,9 @@ def test_a_crop_is_searched(page, client, crops, how):
     where = f"camera {first['camera']}, {first['time'].replace('T', ' ')}, track {first['track']}"
     assert text(page, "#hits .where") == where
     sizes = page.wait(
-        "(() => { const all = [...document.querySelectorAll('#restored img')]; return all.length === 3"
-        " && all.every((each) => each.naturalWidth) && all.map((each) => each.naturalWidth) })()"
+        "(() => { const all = [...document.querySelectorAll('#restored img')];"
+        " return all.length === 3 && all.every((each) => each.naturalWidth)"
+        " && all.map((each) => each.naturalWidth) })()"
     )
     assert sizes == [48, 72, 96]
     page.wait("document.querySelector('#hits img').naturalWidth === 24")
@@ -147,9 +153,7 @@ def test_several_crops_are_one_person_and_can_be_taken_away(page, client, crops)
     page.click("#queries li:nth-child(2) button")
     page.wait("document.querySelectorAll('#queries li').length === 1")
     answer = client.post("/api/search", json={"ids": ids[:1], "k": 50}).json()
-    page.wait(
-        f"JSON.stringify({IDS}) === '{json.dumps([hit['id'] for hit in answer['hits']], separators=(',', ':'))}'"
-    )
+    ranked(page, [hit["id"] for hit in answer["hits"]])
 
 
 @needs_chromium
@@ -164,10 +168,10 @@ def test_a_slider_ranks_anew(page, client, crops):
     ).json()
     expected = [hit["id"] for hit in answer["hits"]]
     assert expected != before
-    page.wait(f"JSON.stringify({IDS}) === '{json.dumps(expected, separators=(',', ':'))}'")
+    ranked(page, expected)
     assert "%" not in text(page, "#hits .fused")  # the calibration holds for other weights
     page.click("#model-weights")
-    page.wait(f"JSON.stringify({IDS}) === '{json.dumps(before, separators=(',', ':'))}'")
+    ranked(page, before)
     assert "%" in text(page, "#hits .fused")
     for branch in BRANCHES:
         slide(page, branch, 0)

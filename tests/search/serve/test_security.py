@@ -40,7 +40,8 @@ def test_this_machine_needs_no_token(host):
 
 
 @pytest.mark.parametrize(
-    "host", ["0.0.0.0", "::", "10.0.0.1", "gallery.example", "", "127.0.0.1.evil"]
+    "host",
+    ["0.0.0.0", "::", "10.0.0.1", "gallery.example", "", "127.0.0.1.evil"],  # noqa: S104
 )
 def test_another_address_gets_a_token_that_no_one_can_guess(host):
     (one, made), (_, another) = access(host, []), access(host, [])
@@ -169,7 +170,8 @@ def test_the_page_itself_asks(client):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 200), ("GET", "/docs", 200), ("GET", "/api/status", 200), ("GET", "/none", 404),
+        ("GET", "/", 200), ("GET", "/docs", 200), ("GET", "/api/status", 200),
+        ("GET", "/none", 404),
         ("POST", "/api/search", 415), ("PUT", "/api/search", 405), ("GET", "/api/search", 405),
         ("DELETE", "/api/crops", 405), ("GET", f"/api/crops/{'0' * 64}", 404),
     ],
@@ -186,7 +188,8 @@ def test_every_answer_is_guarded(client, method, path, status):
 
 PATHS = [
     "/page/../app.py", "/page/..%2fapp.py", "/page/%2e%2e/%2e%2e/run.py", "/page/index.html",
-    "/page//etc/passwd", "//etc/passwd", "/api/crops/..%2f..%2fetc%2fpasswd", "/api/crops/../../etc",
+    "/page//etc/passwd", "//etc/passwd", "/api/crops/..%2f..%2fetc%2fpasswd",
+    "/api/crops/../../etc",
     "/page/app.js%00", "/page/", "/api/crops/", f"/api/crops/{'0' * 63}", f"/api/crops/{'A' * 64}",
 ]  # fmt: skip
 
@@ -216,7 +219,8 @@ def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch):
         sent.append(message)
 
     scope = {
-        "type": "http", "method": "POST", "path": "/api/search", "headers": [(b"host", b"localhost")],
+        "type": "http", "method": "POST", "path": "/api/search",
+        "headers": [(b"host", b"localhost")],
     }  # fmt: skip
     asyncio.run(Guard(None, Access(True, {}))(scope, receive, send))
     assert sent[0]["status"] == 408
@@ -231,7 +235,7 @@ def test_get_changes_nothing(client, stored, log):
 
 def test_an_address_that_is_taken_is_said():
     taken = listen("127.0.0.1", 0)
-    with pytest.raises(UserError, match="nothing can listen at 127.0.0.1, port"):
+    with pytest.raises(UserError, match=r"nothing can listen at 127\.0\.0\.1, port"):
         listen("127.0.0.1", taken.getsockname()[1])
     taken.close()
     with pytest.raises(UserError, match="nothing can listen at"):

@@ -267,7 +267,9 @@ def _search(server: Server, request: Request, pictures: Sequence[bytes], options
             422, f"ask by 1 to {MAX_PICTURES} pictures, ids and vectors of one person, not {number}"
         )
     try:
-        weights = proportions(options.weights or server.model.weights)
+        weights = proportions(
+            {str(name): share for name, share in (options.weights or server.model.weights).items()}
+        )
     except ValueError as error:
         raise Refusal(422, str(error)) from error
     where = condition(options)

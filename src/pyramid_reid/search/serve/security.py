@@ -151,6 +151,7 @@ class Guard:
         self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on to the application."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
