@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     per_query.set_defaults(run=_compare_queries)
     _add_gallery(commands)
     _add_making(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -259,6 +260,42 @@ def _making(given: argparse.Namespace) -> int:
     return code
 
 
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="a page in the browser, and a JSON interface, that search a store",
+        description="Search a store from a browser: give crops of a person, move the weights of the"
+        " branches, filter by camera and time, mark hits and export the case. Programs send the"
+        " same searches as JSON (described at /docs). Only this machine reaches it unless --host"
+        " names another address, which then needs a token. Ends with Ctrl-C.",
+    )
+    serve.add_argument(
+        "--store", type=Path, required=True, help="folder that `pyramid-reid index` filled"
+    )
+    serve.add_argument(
+        "--model", type=Path, default=Path("data/model"), help="model folder (%(default)s)"
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    serve.add_argument("--port", type=int, default=8000, help="0: any that is free (%(default)s)")
+    serve.add_argument(
+        "--token",
+        action="append",
+        default=[],
+        metavar="[NAME=]TOKEN",
+        help="who may ask, once per person; the log names them. By default those in the environment"
+        " variable PYRAMID_REID_TOKEN, separated by spaces, which other users of this machine do"
+        " not see; without any, another address than this machine's gets a token that is printed",
+    )
+    logs = serve.add_mutually_exclusive_group()
+    logs.add_argument(
+        "--log", type=Path, help="file for who searched what and when (searches.jsonl in the store)"
+    )
+    logs.add_argument(
+        "--no-log", action="store_true", help="log no searches; only where this machine alone asks"
+    )
+    serve.set_defaults(run=_serve)
+
+
 def _compare(given: argparse.Namespace) -> int:
     from pyramid_reid.compare import differences, runs
 
@@ -273,3 +310,11 @@ def _compare_queries(given: argparse.Namespace) -> int:
 
     print(queries.report(given.a, given.b, given.resamples, given.seed))
     return 0
+
+
+def _serve(given: argparse.Namespace) -> int:
+    from pyramid_reid.search.serve.run import serve
+
+    return serve(
+        given.store, given.model, given.host, given.port, given.token, given.log, given.no_log
+    )

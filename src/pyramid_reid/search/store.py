@@ -209,6 +209,22 @@ class Store:
             query = query.select(list(columns)) if columns is not None else query
             yield from query.to_batches(ROWS)
 
+    def rows(self, where: str | None, offset: int, limit: int) -> list[Row]:
+        """Some of the rows, or of those that a condition holds for, as `row` gives them.
+
+        Raises:
+            UserError: the condition does not parse, or the table cannot be read.
+        """
+        if self.table is None:
+            return []
+        with self._filtering(where) as condition:
+            query = self.table.search()
+            query = query.where(condition) if condition else query
+            rows: list[Row] = (
+                query.select(self.columns()).offset(offset).limit(limit).to_arrow().to_pylist()
+            )
+            return rows
+
     def features(self, where: str | None = None) -> Iterator[tuple[list[str], Floats]]:
         """Ids and features (n, 4, D) float32 of length 1, some thousand at a time."""
         for batch in self.batches(["id", "vector"], where):
