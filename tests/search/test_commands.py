@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import describe, features_of, paint, table_of
 
 from pyramid_reid import cli
 from pyramid_reid.core.errors import UserError
@@ -18,6 +17,7 @@ from pyramid_reid.retrieval.rerank import Rerank, join, rerank
 from pyramid_reid.search import answers, judge
 from pyramid_reid.search.distances import distances
 from pyramid_reid.search.store import Store
+from search.conftest import describe, features_of, paint, table_of
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import paint
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.gallery import Frame, Patterns, as_time, listed
+from search.conftest import paint
 
 NONE = Patterns()
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FakeModel, describe, paint
 from PIL import Image
 
 from pyramid_reid.core.decode import decode
@@ -19,6 +18,7 @@ from pyramid_reid.search import indexing
 from pyramid_reid.search.gallery import Patterns
 from pyramid_reid.search.indexing import index
 from pyramid_reid.search.store import Store
+from search.conftest import FakeModel, describe, paint
 
 NONE = Patterns()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import describe, features_of, table_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search import ann, filters
 from pyramid_reid.search.distances import distances
 from pyramid_reid.search.store import FORGETTING, Store
+from search.conftest import describe, features_of, table_of
 
 HALF = 2e-3
 """Distances of float16 features may differ by this much; crops nearer than that may swap."""
