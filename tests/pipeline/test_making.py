@@ -473,13 +473,13 @@ def test_a_module_of_the_project_that_is_missing_is_no_matter_of_the_environment
     home = tmp_path / "home"
     shutil.copytree(ROOT / "stages", home / "stages")
     shutil.copytree(ROOT / "src", home / "src")
-    (home / "src" / "pyramid_reid" / "protocol.py").unlink()
+    (home / "src" / "pyramid_reid" / "protocol" / "roles.py").unlink()
     env = os.environ | {"PYTHONPATH": ""}
     done = subprocess.run(
         [sys.executable, "stages/simulate.py"], cwd=home, env=env, capture_output=True, check=False
     )
     assert done.returncode == 1
-    assert b"cannot import name 'protocol' from 'pyramid_reid'" in done.stderr
+    assert b"cannot import name 'roles' from 'pyramid_reid.protocol'" in done.stderr
     assert b"Traceback" in done.stderr
     assert b"make env" not in done.stderr
 

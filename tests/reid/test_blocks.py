@@ -4,11 +4,11 @@ import copy
 
 import pytest
 import torch
-import torchreid
 
 from pyramid_reid.core.kernels import torch_only
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.blocks import Block, replace_blocks
+from pyramid_reid.reid.network.definitions import constructor
 from pyramid_reid.reid.network.kernels import gates, streams
 
 NAMES = ["osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25"]
@@ -17,7 +17,7 @@ NAMES = ["osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25"]
 def torchreids(name):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = torchreid.reid.models.build_model(name, 5, loss="softmax", pretrained=False)
+        model = constructor(name)(num_classes=5, loss="softmax", pretrained=False)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.kernels import torch_only
 from pyramid_reid.core.resize import resize
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import normalize, to_float
@@ -231,7 +232,7 @@ def _write(
 ) -> None:
     """Trace a network and write it; the file appears when it is whole."""
     part = path.with_name(f".{path.name}.part")
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), torch_only():
         # of the exporter by tracing, which needs no further package, and of sizes held constant,
         # which is what the check is for
         warnings.simplefilter("ignore")
