@@ -19,7 +19,10 @@ EXPECTED = {
     "evaluation.rule": ({"simulate"} | JUDGED, AFTER_CROPS | PACKED),
     "sweep.step": ({"sweep_weights"}, set()),
     "reid.lr": ({"train_reid"}, {"distances"} | JUDGED | PACKED),
-    "generation.batch_pixels": ({"generate_pyramid"}, {"train_reid", "distances"} | JUDGED | PACKED),
+    "generation.batch_pixels": (
+        {"generate_pyramid"},
+        {"train_reid", "distances"} | JUDGED | PACKED,
+    ),
     "restoration.lr": (
         {"train_reconstructor"},
         {"generate_pyramid", "train_reid", "distances"} | JUDGED | PACKED,
