@@ -61,9 +61,11 @@ def save(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
-    metadata = {"network": json.dumps({"name": name, "height": height, "width": width})}
+    told: dict[str, object] = {"name": name, "height": height, "width": width}
     if start is not None:
-        metadata["start"] = json.dumps(dict(start), sort_keys=True)
+        told["start"] = dict(sorted(start.items()))
+    # one key alone: safetensors writes several in an order that differs from run to run
+    metadata = {"network": json.dumps(told)}
     path.write_bytes(packed(weights, metadata))
 
 

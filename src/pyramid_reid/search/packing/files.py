@@ -159,7 +159,7 @@ def _branch(branch: str, folder: Path, out: Path, people: str, name: str) -> Bra
     told = metadata(path)
     try:
         network = json.loads(told["network"])
-        start = json.loads(told.get("start", "{}"))
+        start = network.get("start")
         trained_on, licence = people, f"{name}: {licence_of(name)}"
         if start:
             trained_on = f"{people}, from weights of {start['trained_on']}"
