@@ -104,7 +104,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def announce(host: str, port: int, made: str | None, log: Path | None) -> None:
     """Say where the page is, the token that was made, and where searches are logged."""
-    shown = f"[{host}]" if ":" in host else host
+    name = socket.gethostname() if host in ("", "0.0.0.0", "::") else host  # noqa: S104
+    shown = f"[{name}]" if ":" in name else name
     print(f"Open http://{shown}:{port}/ (Ctrl-C ends it)", file=sys.stderr)
     if made is not None:
         print(f"Token, shown this once: {made}", file=sys.stderr)
