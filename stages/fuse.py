@@ -10,11 +10,12 @@ from pyramid_reid.core import crops, protocol_record
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.core.tables import write_csv, write_json
-from pyramid_reid.evaluation import pictures, queries, ranked_lists, rankings
+from pyramid_reid.evaluation import pictures, queries, ranked_lists, rankings, validation
 from pyramid_reid.retrieval.rerank import Rerank
 
 METRICS, UNCERTAINTY = Path("metrics/fusion.json"), Path("metrics/uncertainty.json")
 QUERIES = Path("data/evaluation/queries.csv")
+CALIBRATION = Path("data/evaluation/calibration.json")
 CMC, PLOTS = Path("plots/cmc"), Path("plots/evaluation")
 
 
@@ -45,6 +46,13 @@ def main(params: Params) -> str:
     pictures.resolution(PLOTS / "resolution.png", tables)
     for figure, table in tables.items():
         write_csv(PLOTS / f"resolution_{figure}.csv", table)
+
+    calibrated = validation.calibrate(folders, weights)
+    write_json(CALIBRATION, calibrated.to_json())
+    validation.draw(PLOTS / "reliability.png", calibrated)
+    if calibrated.fitted:
+        write_csv(PLOTS / "reliability.csv", calibrated.bins)
+        write_csv(PLOTS / "thresholds.csv", calibrated.errors)
 
     first = done[0]
     store = crops.CropStore(crops_of("ori") / first.name)

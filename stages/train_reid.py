@@ -15,7 +15,7 @@ from pyramid_reid.core import crops, figures
 from pyramid_reid.core.params import Params
 from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
 from pyramid_reid.reid.network import osnet
-from pyramid_reid.reid.training import pretrained
+from pyramid_reid.reid.training import pretrained, starts
 from pyramid_reid.reid.training.batches import training_images
 from pyramid_reid.reid.training.loop import COLUMNS, train
 from pyramid_reid.training import weights_file
@@ -37,6 +37,10 @@ def main(params: Params) -> str:
     with main_first():
         start = pretrained.find(reid.pretrained, reid.model, reid.pretrained_sha256, FETCHED)
     weights = weights_file.read(start) if start else None
+    recorded = None
+    if start and weights:
+        recorded = starts.record(reid.pretrained, start)
+        starts.check(starts.origin(reid.pretrained, recorded["sha256"]), weights, params.data.name)
     settings = params.model_dump(include={"seed", "threads", "device"}) | reid.model_dump()
     points: list[dict[str, float]] = []
     for split in crops.splits(CROPS):
@@ -57,7 +61,9 @@ def main(params: Params) -> str:
             checkpoints = Checkpoints(UNFINISHED / split, key)
             model, _ = train(images, pids, reid, seed, device, checkpoints, weights, log)
         if is_main():
-            osnet.save(OUT / split / "model.safetensors", model, reid.model, height, width)
+            osnet.save(
+                OUT / split / "model.safetensors", model, reid.model, height, width, recorded
+            )
     mean = write_curve(points)
     if is_main():
         title = f"{reid.model} of branch {BRANCH}"

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     per_query.add_argument("--seed", type=int, default=0, help="of the resamples")
     per_query.set_defaults(run=_compare_queries)
     _add_gallery(commands)
+    _add_making(commands)
     return parser
 
 
@@ -177,6 +178,66 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         parser.set_defaults(run=_gallery, function=name)
 
 
+def _add_making(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Commands that make and use model folders."""
+    told = argparse.ArgumentParser(add_help=False)
+    told.add_argument("--json", action="store_true", help="print one JSON object")
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument(
+        "--model", type=Path, default=Path("data/model"), help="model folder (data/model)"
+    )
+
+    pack = commands.add_parser(
+        "pack",
+        parents=[told],
+        help="make a model folder from a published network, without training",
+        description="Make a model folder whose four branches are one published network, to search"
+        " without any identities of your own. The model of a finished pipeline is in data/model"
+        " already.",
+    )
+    pack.add_argument(
+        "--start",
+        required=True,
+        help="msmt17, msmt17_combineall or market1501 (torchreid's weights, looked for in the"
+        " folder that PYRAMID_REID_WEIGHTS names, or fetched), or the path of a checkpoint",
+    )
+    pack.add_argument("--model", default="osnet_x0_25", help="its network (osnet_x0_25)")
+    pack.add_argument("--height", type=_positive, default=256, help="of its input, pixels (256)")
+    pack.add_argument("--width", type=_positive, default=128, help="of its input, pixels (128)")
+    pack.add_argument(
+        "--restorer",
+        default="bicubic",
+        help="bicubic, or the path of a reconstructor, as"
+        " data/models/reconstructor/split_0/model.safetensors (bicubic)",
+    )
+    pack.add_argument("--out", type=Path, required=True, help="folder that is made")
+
+    restore = commands.add_parser(
+        "restore",
+        parents=[told, model],
+        help="restore a folder of images at the model's scales",
+        description="Restore images of people and write OUT/xSCALE/NAME.png. Folders keep their"
+        " folders inside. Ends with 3 when some files could not be read: they are listed.",
+    )
+    restore.add_argument("images", nargs="+", type=Path, metavar="IN", help="folder, or image")
+    restore.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
+    restore.add_argument("--scales", help="some of the model's, as 2,4 (all)")
+    restore.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
+
+    export = commands.add_parser(
+        "export",
+        parents=[told, model],
+        help="write the model's networks as ONNX, checked against torch",
+        description="Write the OSNets, named and fed as boxmot does it, and the restorer as ONNX,"
+        " and run each by ONNX Runtime: prints the largest difference from torch, and whether both"
+        " rank alike.",
+    )
+    export.add_argument("--onnx", type=Path, required=True, help="folder for the files")
+    export.add_argument("--crops", type=Path, help="folder of crops to check with (random ones)")
+    for name, parser in (("pack", pack), ("restore", restore), ("export", export)):
+        parser.set_defaults(run=_making, function=name)
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -188,6 +249,13 @@ def _gallery(given: argparse.Namespace) -> int:
     from pyramid_reid.search import commands
 
     code: int = getattr(commands, given.function)(given)
+    return code
+
+
+def _making(given: argparse.Namespace) -> int:
+    from pyramid_reid.search import making
+
+    code: int = getattr(making, given.function)(given)
     return code
 
 

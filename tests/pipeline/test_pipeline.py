@@ -50,6 +50,7 @@ STAGES = [
     *(f"distances@{branch}" for branch in BRANCHES),
     "sweep_weights",
     "fuse",
+    "pack_model",
 ]
 
 
@@ -219,7 +220,7 @@ def test_an_experiment_in_a_folder_of_its_own_leaves_its_record_in_the_project(c
     call(copy, "make", "identity")
     before = (records_of(copy) / "fuse.json").read_text()
     run = ("dvc", "exp", "run", "--temp", "-n", "heavier", "-S", "fusion.w_ori=0.4")
-    assert ran(call(copy, *run)) == ["fuse"]
+    assert ran(call(copy, *run)) == ["fuse", "pack_model"]
     assert (records_of(copy) / "fuse.json").read_text() == before
     record = json.loads((records_of(copy) / "heavier" / "fuse.json").read_text())
     assert record["git"]["changed"] == ["params.yaml"]
@@ -234,7 +235,7 @@ def test_outs_are_read_without_running_anything_that_is_in_them(project, lock):
         if file.is_file()
     ]
     assert {file.suffix for file in files} == {
-        *(".csv", ".json", ".npy", ".npz", ".png", ".safetensors")
+        *(".csv", ".json", ".md", ".npy", ".npz", ".png", ".safetensors")
     }
     for file in files:
         if file.suffix == ".safetensors":
@@ -251,7 +252,7 @@ def test_a_finished_pipeline_runs_nothing(project):
 
 def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     output = call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.4")
-    assert ran(output) == ["fuse"]
+    assert ran(output) == ["fuse", "pack_model"]
     difference = call(copy, "dvc", "params", "diff", "--json")
     changed = json.loads(difference)["params.yaml"]
     assert {key: (row["old"], row["new"]) for key, row in changed.items()} == {
@@ -262,7 +263,7 @@ def test_one_command_reruns_fusion_alone_and_shows_the_difference(copy):
     # a second one, on the results of the first: DVC stashes them, which needs a name
     assert "committed as pyramid-reid" in call(copy, "make", "identity")
     assert call(copy, "make", "identity") == ""
-    assert ran(call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.5")) == ["fuse"]
+    assert ran(call(copy, "dvc", "exp", "run", "-S", "fusion.w_ori=0.5")) == ["fuse", "pack_model"]
     page = call(copy, "dvc", "plots", "show").strip().splitlines()[-1]
     assert page.endswith("index.html")
     html = (copy / "dvc_plots" / "index.html").read_text()

@@ -8,28 +8,33 @@ pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  
 
 AFTER_CROPS = {"train_reconstructor", "generate_pyramid", "train_reid", "distances"}
 JUDGED = {"sweep_weights", "fuse"}
-EVERYTHING = {"download", "simulate"} | AFTER_CROPS | JUDGED
+PACKED = {"pack_model"}
+EVERYTHING = {"download", "simulate"} | AFTER_CROPS | JUDGED | PACKED
+WITHOUT_SEED = {"generate_pyramid", "distances"} | PACKED
 
 EXPECTED = {
-    "fusion.w_ori": ({"fuse"}, set()),
-    "evaluation.resamples": ({"fuse"}, set()),
+    "fusion.w_ori": ({"fuse"} | PACKED, set()),
+    "evaluation.resamples": ({"fuse"}, PACKED),
     # the data card tells what the mean colour reaches by that rule
-    "evaluation.rule": ({"simulate"} | JUDGED, AFTER_CROPS),
+    "evaluation.rule": ({"simulate"} | JUDGED, AFTER_CROPS | PACKED),
     "sweep.step": ({"sweep_weights"}, set()),
-    "reid.lr": ({"train_reid"}, {"distances"} | JUDGED),
-    "generation.batch_pixels": ({"generate_pyramid"}, {"train_reid", "distances"} | JUDGED),
+    "reid.lr": ({"train_reid"}, {"distances"} | JUDGED | PACKED),
+    "generation.batch_pixels": (
+        {"generate_pyramid"},
+        {"train_reid", "distances"} | JUDGED | PACKED,
+    ),
     "restoration.lr": (
         {"train_reconstructor"},
-        {"generate_pyramid", "train_reid", "distances"} | JUDGED,
+        {"generate_pyramid", "train_reid", "distances"} | JUDGED | PACKED,
     ),
-    "simulate.ratios": ({"simulate"}, AFTER_CROPS | JUDGED),
-    "simulate.degradation": ({"simulate"}, AFTER_CROPS | JUDGED),
+    "simulate.ratios": ({"simulate"}, AFTER_CROPS | JUDGED | PACKED),
+    "simulate.degradation": ({"simulate"}, AFTER_CROPS | JUDGED | PACKED),
     "data.identities": ({"download"}, EVERYTHING - {"download"}),
-    "seed": (EVERYTHING - {"generate_pyramid", "distances"}, {"generate_pyramid", "distances"}),
-    "threads": (AFTER_CROPS, JUDGED),
+    "seed": (EVERYTHING - WITHOUT_SEED, WITHOUT_SEED),
+    "threads": (AFTER_CROPS, JUDGED | PACKED),
     "# in params.yaml": (set(), set()),
     "# in src/pyramid_reid/compare/differences.py": (set(), set()),
-    "# in src/pyramid_reid/evaluation/rankings.py": (JUDGED, set()),
+    "# in src/pyramid_reid/evaluation/rankings.py": (JUDGED, PACKED),
     "# in src/pyramid_reid/core/params.py": (EVERYTHING, set()),
 }
 

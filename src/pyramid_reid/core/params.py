@@ -22,6 +22,14 @@ VARIANTS = {
 }
 """Of the sets that have several; the first is the default."""
 
+NAMED_STARTS = {
+    "msmt17": "msmt17",
+    "msmt17_combineall": "msmt17",
+    "market1501": "market1501",
+}
+"""Values of `reid.pretrained` that name published weights, and the set whose people trained them;
+`reid.training.starts` knows where they are."""
+
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -351,6 +359,21 @@ class Params(Section):
     fusion: Fusion
     evaluation: Evaluation
     sweep: Sweep
+
+    @model_validator(mode="after")
+    def _no_test_person_trained_the_start(self) -> Self:
+        start = self.reid.pretrained
+        if NAMED_STARTS.get(start) == self.data.name:
+            raise ValueError(refused_start(start, self.data.name))
+        return self
+
+
+def refused_start(trained_on: str, name: str) -> str:
+    """Why weights that people of a set trained are refused for judging on that set."""
+    return (
+        f"reid.pretrained: people of {name} trained these weights ({trained_on}), and may be test"
+        " people here: take another start, or none"
+    )
 
 
 SHOWN = 10

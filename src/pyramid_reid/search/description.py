@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationError
 
@@ -19,6 +19,7 @@ FILE = "model.json"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Branch = Literal["ori", "h1", "h2", "h3"]
+BRANCH_NAMES: tuple[Branch, ...] = get_args(Branch)
 
 
 class Weights(Section):
@@ -52,8 +53,8 @@ class Calibration(Section):
     the probability before anything else is known is 1/2.
     """
 
-    slope: Annotated[float, Field(gt=0)]
-    intercept: float
+    slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    intercept: Annotated[float, Field(allow_inf_nan=False)]
     identities: Annotated[int, Field(ge=2)]
     same_pairs: Annotated[int, Field(ge=1)]
     different_pairs: Annotated[int, Field(ge=1)]
@@ -122,9 +123,9 @@ def parse(path: Path) -> Description:
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({reason(error)}); {AGAIN}") from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT or raw["format"] is True:
         found = raw.get("format") if isinstance(raw, dict) else None
         raise UserError(
             f"{path} has format {found!r}, this version of pyramid-reid reads {FORMAT}: install the"
@@ -138,6 +139,8 @@ def parse(path: Path) -> Description:
         raise UserError(f"{path} is damaged ({where}: {first['msg']}); {AGAIN}") from error
     if set(description.branches) != set(BRANCHES) or set(description.weights) != set(BRANCHES):
         raise UserError(f"{path} does not describe the branches {', '.join(BRANCHES)}; {AGAIN}")
+    if abs(sum(description.weights.values()) - 1) > 1e-6:
+        raise UserError(f"{path} is damaged (its weights do not add up to 1); {AGAIN}")
     return description
 
 

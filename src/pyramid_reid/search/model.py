@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pyramid_reid.core.crops import Pixels
+from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.core.resize import resize
 from pyramid_reid.reid.features import BATCH, Extractor
@@ -24,6 +25,7 @@ from pyramid_reid.restoration.inference import BATCH_PIXELS, plan, restore, rest
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.retrieval.distance import normalize
 from pyramid_reid.search import description as described
+from pyramid_reid.search.description import AGAIN, BRANCH_NAMES
 from pyramid_reid.search.images import Crop, as_pixels, cut, to_boxes
 
 CHUNK = 3 * BATCH
@@ -55,12 +57,20 @@ class Model:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.description = described.read(folder)
-        self.weights = {str(name): share for name, share in self.description.weights.items()}
+        # in the order of the branches; a file's keys are sorted
+        self.weights = {str(name): self.description.weights[name] for name in BRANCH_NAMES}
         self._folder, self._device = folder, device
 
     @cached_property
     def _restorer(self) -> reconstructor.Reconstructor:
-        return reconstructor.load(self._folder / self.description.restorer.file).to(self._device)
+        told = self.description.restorer
+        model = reconstructor.load(self._folder / told.file)
+        if (found := tuple(model.architecture.scales)) != told.scales:
+            listed, other = (", ".join(map(str, scales)) for scales in (found, told.scales))
+            raise UserError(
+                f"{self._folder / told.file} restores at {listed}, not {other}: {AGAIN}"
+            )
+        return model.to(self._device)
 
     @cached_property
     def _extractors(self) -> dict[str, tuple[Extractor, int, int]]:
@@ -69,6 +79,11 @@ class Model:
         for branch, network in self.description.branches.items():
             if network.sha256 not in shared:  # one network may serve several branches
                 model, height, width = osnet.load(self._folder / network.file)
+                if (height, width) != (network.height, network.width):
+                    raise UserError(
+                        f"{self._folder / network.file} is a {network.network} at {height}x{width},"
+                        f" not at {network.height}x{network.width} as model.json says: {AGAIN}"
+                    )
                 extractor = Extractor(model, self._device, height, width)
                 shared[network.sha256] = extractor, height, width
             extractors[str(branch)] = shared[network.sha256]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -41,15 +42,28 @@ def open_layers(model: nn.Module, *, classifier_alone: bool) -> None:
         layer.requires_grad_(learns)
 
 
-def save(path: Path, model: nn.Module, name: str, height: int, width: int) -> None:
+def save(
+    path: Path,
+    model: nn.Module,
+    name: str,
+    height: int,
+    width: int,
+    start: Mapping[str, str] | None = None,
+) -> None:
     """Write weights as safetensors, with what rebuilds the network in the metadata.
 
     Args:
         height, width: of the images the network was trained on, in pixels.
+        start: what trained the weights that training started from, and their licence; None:
+            random weights.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
-    metadata = {"network": json.dumps({"name": name, "height": height, "width": width})}
+    told: dict[str, object] = {"name": name, "height": height, "width": width}
+    if start is not None:
+        told["start"] = dict(sorted(start.items()))
+    # one key alone: safetensors writes several in an order that differs from run to run
+    metadata = {"network": json.dumps(told)}
     path.write_bytes(packed(weights, metadata))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import gdown
 import pooch
 from torch import Tensor, nn
 
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.reid.network.definitions import osnet_modules
+from pyramid_reid.reid.training import starts
 
 CLASSIFIER = "classifier."
 """Prefix of the layer that knows the identities of another set."""
@@ -22,13 +21,13 @@ ENOUGH = 0.5
 def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path | None:
     """The file of `reid.pretrained`, fetched first if it is torchreid's and not there yet.
 
-    torchreid publishes no checksums: the file's own is printed, and held against
-    `reid.pretrained_sha256` once that is set.
+    torchreid publishes no checksums: where none is pinned, the file's own is printed, and held
+    against `reid.pretrained_sha256` once that is set.
 
     Args:
-        pretrained: none, imagenet, or a path.
+        pretrained: none, a named start, or a path.
         model: name of the network.
-        sha256: what the file must have, in hexadecimal; None takes any.
+        sha256: what the file must have, in hexadecimal; None takes the pinned one, or any.
         folder: where fetched files are kept.
 
     Returns:
@@ -39,53 +38,23 @@ def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path 
     """
     if pretrained == "none":
         return None
-    path = Path(pretrained)
-    if pretrained == "imagenet":
-        path = folder / f"{model}_imagenet.pth"
-        if not path.exists():
-            _fetch(_address(model), path)
+    named = pretrained in starts.ORIGINS
+    path = starts.locate(pretrained, model, folder) if named else Path(pretrained)
     if not path.is_file():
-        raise UserError(f"reid.pretrained: {path} is no file")
+        raise UserError(
+            f"reid.pretrained: {path} is no file, and none of {', '.join(starts.ORIGINS)}"
+        )
+    whose = "reid.pretrained_sha256" if sha256 else f"the {pretrained} that is known"
+    sha256 = sha256 or starts.pinned(pretrained, model)
     found = pooch.file_hash(path)
     if sha256 is None:
         print(f"{path} is not checked; to pin it, set reid.pretrained_sha256: {found}", flush=True)
     elif found != sha256.lower():
         raise UserError(
-            f"{path} has SHA-256 {found}, not that of reid.pretrained_sha256: remove the file to"
-            " fetch it again, or correct the param"
+            f"{path} has SHA-256 {found}, not that of {whose}, {sha256}: remove the file to fetch"
+            " it again, or set reid.pretrained_sha256 to what you mean to use"
         )
     return path
-
-
-def _address(model: str) -> str:
-    """Where torchreid publishes the network's ImageNet weights."""
-    published = {
-        name: url for module in osnet_modules() for name, url in module.pretrained_urls.items()
-    }
-    if model not in published:
-        raise UserError(
-            f"torchreid publishes no ImageNet weights of {model}; they are there for"
-            f" {', '.join(sorted(published))}"
-        )
-    address: str = published[model]
-    return address
-
-
-def _fetch(address: str, path: Path) -> None:
-    """Download a file of Google Drive; it appears under its name only when it is whole."""
-
-    def download(url: str, file: str, _: object) -> None:
-        gdown.download(url, file)
-
-    try:
-        pooch.retrieve(address, None, path.name, path.parent, downloader=download)
-    # whatever the connection raised
-    except Exception as error:
-        raise UserError(
-            f"reid.pretrained: imagenet could not be fetched ({type(error).__name__}): download"
-            f" {address} where there is a network, and put it at {path}, or give its path as"
-            " reid.pretrained"
-        ) from error
 
 
 def matching(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

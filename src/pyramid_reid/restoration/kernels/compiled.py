@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numba import config, njit
 from torch import Tensor
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -45,10 +46,12 @@ def inlined(function: Function) -> Function:
 
 
 def is_for(x: Tensor) -> bool:
-    """Whether compiled functions compute with x: float32 on a CPU, to stay so."""
-    return (
-        x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    )
+    """Whether compiled functions compute with x: float32 on a CPU, to stay so.
+
+    A network that is traced, to be exported, is written down in torch's operators.
+    """
+    stays_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and stays_float32 and not is_tracing()  # type: ignore[no-untyped-call]
 
 
 f32 = np.float32

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
 from pyramid_reid.core.crops import Pixels
@@ -18,7 +19,7 @@ def upsample(x: Tensor, scale: int) -> Tensor:
     if scale == 1:
         return x
     height, width = x.shape[2:]
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or is_tracing():  # type: ignore[no-untyped-call]
         return _interpolate(x, scale * height, scale * width)
     rows, columns = (_bicubic(side, scale, x.dtype) for side in (height, width))
     return rows @ x.contiguous() @ columns.T

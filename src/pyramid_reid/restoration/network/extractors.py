@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pyramid_reid.core.params import HanSize, Restoration, SwinSize
 from pyramid_reid.restoration.network.han import HAN
-from pyramid_reid.restoration.network.swinir import SwinIR
+
+if TYPE_CHECKING:
+    from pyramid_reid.restoration.network.swinir import SwinIR
 
 Size = SwinSize | HanSize
 
@@ -27,4 +31,8 @@ def size_of(params: Restoration) -> Size | None:
 
 def build(size: Size) -> SwinIR | HAN:
     """A network of this size, freshly initialised."""
-    return SwinIR(size) if isinstance(size, SwinSize) else HAN(size)
+    if isinstance(size, HanSize):
+        return HAN(size)
+    from pyramid_reid.restoration.network.swinir import SwinIR  # timm takes as long as torch
+
+    return SwinIR(size)
