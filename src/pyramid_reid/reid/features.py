@@ -44,17 +44,27 @@ class Extractor:
         self._device = device
 
     @torch.inference_mode()
-    def __call__(self, images: Pixels, size: int = BATCH) -> Floats:
-        """Features (N, D) float32 of images (N, H, W, 3) uint8, in order; not normalised.
+    def __call__(self, images: Pixels) -> Floats:
+        """Features (N, D) float32 of images (N, H, W, 3) uint8, in order; not normalised."""
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([self._features(batch) for batch in batches])
 
-        Args:
-            size: of a batch; the stages keep to `BATCH`.
-        """
-        batches = [images[start : start + size] for start in range(0, len(images), size)]
-        return np.concatenate([self._features(batch, size) for batch in batches])
-
-    def _features(self, batch: Pixels, size: int) -> Floats:
-        full = np.pad(batch, [(0, size - len(batch)), *[(0, 0)] * 3], mode="edge")
+    def _features(self, batch: Pixels) -> Floats:
+        full = np.pad(batch, [(0, BATCH - len(batch)), *[(0, 0)] * 3], mode="edge")
         pixels = torch.from_numpy(full).to(self._device)
         features: Floats = self._model(normalize(to_float(pixels))).cpu().numpy()
         return features[: len(batch)]
+
+
+@torch.inference_mode()
+def few_features(model: nn.Module, images: Pixels) -> Floats:
+    """Features (N, D) of a few images (N, H, W, 3) uint8, without what an `Extractor` prepares.
+
+    That takes seconds, which pay with some hundred images; features differ in their last bits.
+
+    Args:
+        model: in evaluation mode.
+    """
+    pixels = torch.from_numpy(images).to(next(model.parameters()).device)
+    features: Floats = model(normalize(to_float(pixels))).cpu().numpy()
+    return features
