@@ -69,13 +69,14 @@ def _now() -> Seconds:
 
 def parts(model: Model, paths: list[Path]) -> Seconds:
     """Seconds of restoration and forward passes alone."""
-    restorer, extractors = model._restorer, model._extractors  # noqa: SLF001
+    restorer, networks = model._restorer, model._networks  # noqa: SLF001
     seconds = np.zeros(2)
     for start in range(0, len(paths), BATCH):
         crops = [as_pixels(path) for path in paths[start : start + BATCH]]
         seconds += timed(lambda crops=crops: restore(restorer, crops))  # as many at once as cores
         for branch in BRANCHES:
-            extractor, height, width = extractors[branch]
+            _, height, width = networks[branch]
+            extractor = model._extractors[branch]  # noqa: SLF001
             inputs = np.stack([resize(c, height, width, Image.Resampling.BILINEAR) for c in crops])
             seconds += timed(lambda e=extractor, i=inputs: e(i))
     return seconds

@@ -269,3 +269,35 @@ def test_a_model_that_gives_no_numbers_is_one_sentence(store, gallery):
     with pytest.raises(UserError, match="cannot be embedded: 3 features have no direction"):
         index(store, Broken, [gallery], NONE)
     assert store.count() == 0
+
+
+def test_a_few_crops_have_the_features_that_they_have_among_many(model, tmp_path):
+    paths = [paint(tmp_path / f"{person}.png", person) for person in range(12)]
+    among_many = model.embed(paths)
+    np.testing.assert_allclose(model.embed(paths[:2]), among_many[:2], atol=1e-4)
+    assert model.embed([]).shape == (0, 4, model.dim)
+
+
+def test_what_is_forgotten_while_watching_does_not_come_back(
+    store, tmp_path, monkeypatch, fake_model
+):
+    folder = tmp_path / "g"
+    for person in range(3):
+        paint(folder / f"{person}.png", person)
+    looks = iter(range(9))
+    other = Store.open(store.folder)
+
+    def recorder(_):
+        look = next(looks, None)
+        if look is None:
+            raise KeyboardInterrupt
+        if look == 2:
+            with other.writing():
+                assert other.forget("path like '%/1.png'") == 1
+        if look == 4:
+            paint(folder / "3.png", 3)
+
+    monkeypatch.setattr(indexing.time, "sleep", recorder)
+    index(store, lambda: fake_model, [folder], NONE, watch=True)
+    assert set(rows(store)) == {"0.png", "2.png", "3.png"}
+    assert fake_model.seen == 4

@@ -59,3 +59,17 @@ class Extractor:
         pixels = torch.from_numpy(full).to(self._device)
         features: Floats = self._model(normalize(to_float(pixels))).cpu().numpy()
         return features[: len(batch)]
+
+
+@torch.inference_mode()
+def few_features(model: nn.Module, images: Pixels) -> Floats:
+    """Features (N, D) of a few images (N, H, W, 3) uint8, without what an `Extractor` prepares.
+
+    That takes seconds, which pay with some hundred images; features differ in their last bits.
+
+    Args:
+        model: in evaluation mode.
+    """
+    pixels = torch.from_numpy(images).to(next(model.parameters()).device)
+    features: Floats = model(normalize(to_float(pixels))).cpu().numpy()
+    return features

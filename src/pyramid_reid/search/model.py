@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.core.resize import resize
-from pyramid_reid.reid.features import Extractor
+from pyramid_reid.reid.features import Extractor, few_features
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.restoration.inference import BATCH_PIXELS, plan, restore, restore_batches
 from pyramid_reid.restoration.network import reconstructor
@@ -30,6 +31,8 @@ from pyramid_reid.search.images import Crop, as_pixels, cut, to_boxes
 
 CHUNK = 300
 """Crops whose inputs of the networks are in memory at once."""
+FEW = 10
+"""Crops up to which networks are used as they are: a query is one."""
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:
@@ -71,9 +74,9 @@ class Model:
         return model.to(self._device)
 
     @cached_property
-    def _extractors(self) -> dict[str, tuple[Extractor, int, int]]:
-        """Per branch what gives features, and its input's height and width."""
-        extractors, shared = {}, dict[str, tuple[Extractor, int, int]]()
+    def _networks(self) -> dict[str, tuple[nn.Module, int, int]]:
+        """Per branch the network, and its input's height and width."""
+        networks, shared = {}, dict[str, tuple[nn.Module, int, int]]()
         for branch, network in self.description.branches.items():
             if network.sha256 not in shared:  # one network may serve several branches
                 model, height, width = osnet.load(self._folder / network.file)
@@ -82,10 +85,18 @@ class Model:
                         f"{self._folder / network.file} is a {network.network} at {height}x{width},"
                         f" not at {network.height}x{network.width} as model.json says: {AGAIN}"
                     )
-                extractor = Extractor(model, self._device, height, width)
-                shared[network.sha256] = extractor, height, width
-            extractors[str(branch)] = shared[network.sha256]
-        return extractors
+                shared[network.sha256] = model.to(self._device), height, width
+            networks[str(branch)] = shared[network.sha256]
+        return networks
+
+    @cached_property
+    def _extractors(self) -> dict[str, Extractor]:
+        """Per branch what gives features of many crops."""
+        prepared = {
+            model: Extractor(model, self._device, height, width)
+            for model, height, width in set(self._networks.values())
+        }
+        return {branch: prepared[model] for branch, (model, *_) in self._networks.items()}
 
     def restore(self, image: Crop) -> list[Pixels]:
         """The restored images of a crop, rising in resolution.
@@ -141,13 +152,13 @@ class Model:
     @cached_property
     def dim(self) -> int:
         """Numbers of a branch's feature."""
-        extractor, height, width = self._extractors[BRANCHES[0]]
-        return int(extractor(np.zeros((1, height, width, 3), np.uint8)).shape[1])
+        model, height, width = self._networks[BRANCHES[0]]
+        return int(few_features(model, np.zeros((1, height, width, 3), np.uint8)).shape[1])
 
     def _embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
         inputs = [
             np.empty((len(crops), height, width, 3), np.uint8)
-            for _, height, width in (self._extractors[branch] for branch in BRANCHES)
+            for _, height, width in (self._networks[branch] for branch in BRANCHES)
         ]
 
         def resized(row: int, images: Sequence[Pixels]) -> None:
@@ -170,8 +181,14 @@ class Model:
                         each.result()
             for each in chain.from_iterable(under_way):
                 each.result()
-        features = [
-            normalize(self._extractors[branch][0](of_branch))
-            for branch, of_branch in zip(BRANCHES, inputs, strict=True)
-        ]
-        return np.stack(features, axis=1)
+        if len(crops) <= FEW:
+            features = [
+                few_features(self._networks[branch][0], of_branch)
+                for branch, of_branch in zip(BRANCHES, inputs, strict=True)
+            ]
+        else:
+            features = [
+                self._extractors[branch](of_branch)
+                for branch, of_branch in zip(BRANCHES, inputs, strict=True)
+            ]
+        return np.stack([normalize(of_branch) for of_branch in features], axis=1)
