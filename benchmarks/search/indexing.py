@@ -44,7 +44,6 @@ from PIL import Image  # noqa: E402
 import pyramid_reid  # noqa: E402
 from pyramid_reid.core.params import BRANCHES  # noqa: E402
 from pyramid_reid.core.resize import resize  # noqa: E402
-from pyramid_reid.reid.features import BATCH  # noqa: E402
 from pyramid_reid.restoration.inference import restore  # noqa: E402
 from pyramid_reid.search.gallery import Patterns  # noqa: E402
 from pyramid_reid.search.images import as_pixels  # noqa: E402
@@ -54,6 +53,10 @@ from pyramid_reid.search.store import Store  # noqa: E402
 
 Seconds = NDArray[np.float64]
 """On the clock, and of all cores together."""
+
+
+BATCH = 100
+"""Crops that each part is given at a time."""
 
 
 def timed(work: Callable[[], object]) -> Seconds:
