@@ -202,7 +202,8 @@ def test_what_is_damaged_is_named(broken, path, content, said):
 
 def test_packing_loads_neither_torch_nor_pandas(run):
     code = (
-        "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); print(*sys.modules)"
+        "import runpy, sys; sys.argv = sys.argv[1:];"
+        " runpy.run_path(sys.argv[0], run_name='__main__'); print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(ROOT / "stages/pack_model.py")],
