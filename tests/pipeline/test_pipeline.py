@@ -197,11 +197,12 @@ def test_a_stage_reads_the_params_that_it_tracks_and_no_other(project, lock, sta
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_loads_no_code_but_what_it_depends_on(project, lock, stage):
-    loaded = {path for path in read_by(project, stage, "code") if not path.endswith("__init__.py")}
+    code = read_by(project, stage, "code")
+    loaded = {path for path in code if not path.endswith("__init__.py")}
     deps = [dep for dep in lock[stage].deps if dep.startswith(("src", "stages"))]
     assert loaded
     assert not [path for path in loaded if not any(within(path, dep) for dep in deps)]
-    unused = {dep for dep in deps if not any(within(path, dep) for path in loaded)}
+    unused = {dep for dep in deps if not any(within(path, dep) for path in code)}
     assert not {dep for dep in unused if not dep.endswith("pins.txt")}
 
 
