@@ -479,7 +479,7 @@ def test_a_module_of_the_project_that_is_missing_is_no_matter_of_the_environment
         [sys.executable, "stages/simulate.py"], cwd=home, env=env, capture_output=True, check=False
     )
     assert done.returncode == 1
-    assert b"cannot import name 'roles' from 'pyramid_reid.protocol'" in done.stderr
+    assert b"No module named 'pyramid_reid.protocol.roles'" in done.stderr
     assert b"Traceback" in done.stderr
     assert b"make env" not in done.stderr
 
