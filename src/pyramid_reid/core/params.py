@@ -439,11 +439,11 @@ def load(path: Path) -> Params:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise UserError(f"{path}: {'; '.join([*problems[:SHOWN], *more])}") from error
     for section in ("restoration", "reid"):
-        _check_start(section, getattr(params, section))
+        _check_start(path, section, getattr(params, section))
     return params
 
 
-def _check_start(section: str, settings: Restoration | Reid) -> None:
+def _check_start(path: Path, section: str, settings: Restoration | Reid) -> None:
     """Ask for the hash of weights that are read from a path.
 
     DVC hashes params, not what they point to: without the hash another file at the same path
@@ -453,9 +453,9 @@ def _check_start(section: str, settings: Restoration | Reid) -> None:
     if start is None or start in NAMED_STARTS or settings.pretrained_sha256 is not None:
         return
     if not Path(start).exists():
-        raise UserError(f"{section}.pretrained: {start} is neither a file nor a folder")
+        raise UserError(f"{path}: {section}.pretrained: {start} is neither a file nor a folder")
     raise UserError(
-        f"{section}.pretrained: say which file is meant, as another one may come to lie at this"
+        f"{path}: {section}.pretrained: say which file is meant, as another one may come to lie at this"
         f" path: -S {section}.pretrained_sha256={sha256(Path(start))}"
     )
 
