@@ -69,9 +69,19 @@ def params_file(folder: Path, rng: random.Random) -> Iterator[Attempt]:
         yield Attempt(
             lambda: params.load(path),
             ("params.yaml",),
-            lambda read: same_numbers(read, read_as_dvc(path)),
+            lambda read: same_numbers(read, without_none(read_as_dvc(path))),
             either,
         )
+
+
+def without_none(raw: object) -> object:
+    """Params as they are read: the word `none`, where weights to start from are named, is None."""
+    if isinstance(raw, dict):
+        return {
+            key: None if key == "pretrained" and value == "none" else without_none(value)
+            for key, value in raw.items()
+        }
+    return raw
 
 
 def same_numbers(read: object, dvc: object) -> bool:

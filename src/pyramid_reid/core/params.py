@@ -453,7 +453,8 @@ def _check_start(path: Path, section: str, settings: Restoration | Reid) -> None
     if start is None or start in NAMED_STARTS or settings.pretrained_sha256 is not None:
         return
     if not Path(start).exists():
-        raise UserError(f"{path}: {section}.pretrained: {start} is neither a file nor a folder")
+        where = f"{path}: {section}.pretrained"
+        raise UserError(f"{where}: {start} is neither a file nor a folder")
     raise UserError(
         f"{path}: {section}.pretrained: say which file is meant, as another one may come to lie at this"
         f" path: -S {section}.pretrained_sha256={sha256(Path(start))}"
