@@ -456,7 +456,7 @@ def _check_start(path: Path, section: str, settings: Restoration | Reid) -> None
         where = f"{path}: {section}.pretrained"
         raise UserError(f"{where}: {start} is neither a file nor a folder")
     raise UserError(
-        f"{path}: {section}.pretrained: say which file is meant, as another one may come to lie at this"
+        f"{path}: {section}.pretrained: say which file is meant, as another may come to lie at this"
         f" path: -S {section}.pretrained_sha256={sha256(Path(start))}"
     )
 
