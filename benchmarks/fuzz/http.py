@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import uvicorn
 
+from pyramid_reid.core import printing
 from pyramid_reid.search.serve import run, security
 from pyramid_reid.search.serve.app import create
 from pyramid_reid.search.serve.log import SearchLog
@@ -322,6 +323,7 @@ def table(counts: dict[str, Counter[str]]) -> str:
 
 def main() -> None:
     """Try the requests, print the table and one line per figure: NAME VALUE UNIT."""
+    printing.end_when_lost()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", type=Path, required=True, help="a store of `pyramid-reid index`")
     parser.add_argument("--model", type=Path, default=Path("data/model"), help="its model")

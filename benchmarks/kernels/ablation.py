@@ -37,6 +37,7 @@ from benchmarks.side_by_side import OtherProcess, serve
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.params import load  # noqa: E402
 from pyramid_reid.core.runtime import pin_environment, start_torch  # noqa: E402
 
@@ -428,6 +429,7 @@ def ablate_features(name: str, size: tuple[int, int], rounds: int) -> None:
 
 def main() -> None:
     """Measure and print."""
+    printing.end_when_lost()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--data-root", type=Path, help="folder that holds CAVIAR4REID/")

@@ -42,6 +42,7 @@ from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import pyramid_reid  # noqa: E402
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.params import BRANCHES  # noqa: E402
 from pyramid_reid.core.resize import resize  # noqa: E402
 from pyramid_reid.restoration.inference import restore  # noqa: E402
@@ -112,6 +113,7 @@ def reid_way(paths: list[Path]) -> Callable[[], object] | None:
 
 def main() -> None:
     """Measure and print."""
+    printing.end_when_lost()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crops", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)

@@ -33,6 +33,7 @@ import pyarrow as pa  # noqa: E402
 from benchmarks.search.made_up import describe, write_crops  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.search import ann  # noqa: E402
 from pyramid_reid.search.gallery import Patterns  # noqa: E402
 from pyramid_reid.search.indexing import index  # noqa: E402
@@ -131,6 +132,7 @@ class MadeUp:
 
 def main() -> None:
     """Measure and print."""
+    printing.end_when_lost()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crops", type=int, default=100_000)
     crops = parser.parse_args().crops

@@ -28,6 +28,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid.core import printing  # noqa: E402
+
 CODE = {
     "import_torch": "import torch",
     "load": "import sys, pyramid_reid; pyramid_reid.load(sys.argv[1])",
@@ -38,6 +40,7 @@ CODE = {
 
 def main() -> None:
     """Print the figures."""
+    printing.end_when_lost()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--runs", type=int, default=9)

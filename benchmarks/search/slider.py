@@ -24,6 +24,7 @@ import pyarrow as pa
 import uvicorn
 from benchmarks.search.made_up import describe
 
+from pyramid_reid.core import printing
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search.serve.app import create
 from pyramid_reid.search.serve.log import SearchLog
@@ -106,6 +107,7 @@ def timed(port: int, crop: str, number: int, options: dict[str, object]) -> np.n
 
 def main() -> None:
     """Fill a store, serve it, and move the sliders."""
+    printing.end_when_lost()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--crops", type=int, default=100_000)
     parser.add_argument("--moves", type=int, default=100)

@@ -253,9 +253,12 @@ def programs():
 def test_every_program_says_what_happens_to_output_that_is_lost():
     found = dict(programs())
     assert {"docs/show_protocols.py", ".ci/verify.py"} <= set(found)
+    silent = []
     for path, tree in found.items():
         calls = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        assert {"printing.end_when_lost()", "printing.survive()"} & calls, path
+        if not {"printing.end_when_lost()", "printing.survive()"} & calls:
+            silent.append(path)
+    assert silent == []
 
 
 @pytest.mark.parametrize("lost", ["letters", "disk", "reader"])
