@@ -40,14 +40,14 @@ def test_the_fit_is_the_minimum_that_scipy_finds():
 
 @given(st.integers(0, 10**6), st.integers(2, 9))
 def test_probability_falls_with_distance_and_ignores_the_gallery_s_size(seed, times):
-    same, different = drawn(seed, 50, 60)
+    same, different = drawn(seed, 50, 1000)
     fitted = calibration.fit(same, different, 10)
     probability = fitted.probability(np.linspace(0, 2, 50))
     assert (np.diff(probability) <= 0).all()
     assert ((probability >= 0) & (probability <= 1)).all()
-    # Platt's targets alone depend on the counts, a little
+    # only Platt's targets depend on the counts: with 1,000 pairs by some thousandths
     larger = calibration.fit(same, np.tile(different, times), 10)
-    assert np.allclose(larger.probability([0.6, 0.8]), fitted.probability([0.6, 0.8]), atol=0.05)
+    assert np.allclose(larger.probability([0.6, 0.8]), fitted.probability([0.6, 0.8]), atol=0.01)
 
 
 def test_kinds_that_do_not_overlap_give_a_finite_fit():

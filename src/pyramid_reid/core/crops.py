@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import pandas as pd
@@ -109,8 +109,8 @@ class CropWriter:
         self._write_header()
         return self
 
-    def add(self, crop: Crop, pixels: Pixels) -> None:
-        """Append a crop, (H, W, 3) uint8 RGB."""
+    def add(self, crop: Crop, pixels: Annotated[Pixels, "H W 3"]) -> None:
+        """Append a crop, RGB."""
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ValueError(f"{crop.source}: pixels are {pixels.dtype} {pixels.shape}")
         height, width = pixels.shape[:2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -31,8 +32,8 @@ OTHER_FILES = {
 """What files named as images often are, by their first bytes in small letters."""
 
 
-def decode(content: bytes) -> Pixels:
-    """Decode a JPEG, PNG or BMP to (H, W, 3) uint8 RGB, upright as its EXIF data say.
+def decode(content: bytes) -> Annotated[Pixels, "H W 3"]:
+    """Decode a JPEG, PNG or BMP to RGB, upright as its EXIF data say.
 
     Grey, palette, CMYK and opaque alpha images are converted. Alpha is opaque where it is at least
     `OPAQUE` everywhere, or 0 everywhere in a BMP, whose fourth byte most programs leave unused.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import matplotlib as mpl
 import numpy as np
@@ -69,12 +70,14 @@ def restoration(path: Path, figures: Mapping[str, Mapping[str, float]]) -> None:
     save(figure, path)
 
 
-def contact_sheet(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Pixels]]) -> None:
+def contact_sheet(
+    path: Path, columns: Sequence[str], rows: Sequence[Sequence[Annotated[Pixels, "H W 3"]]]
+) -> None:
     """Draw rows of images side by side, each at its number of pixels under it.
 
     Args:
         columns: titles.
-        rows: per row one image per column, (H, W, 3) uint8 of any size; shown at equal height.
+        rows: per row one image per column, of any size; shown at equal height.
     """
     figure = Figure(figsize=(1.25 * len(columns), 2.75 * len(rows)), layout="constrained")
     grid: NDArray[np.object_] = figure.subplots(len(rows), len(columns), squeeze=False)

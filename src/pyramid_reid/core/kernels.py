@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 _on = True
 
 
-def use_kernels(x: Tensor) -> bool:
+def use_kernels(x: Annotated[Tensor, "..."]) -> bool:
     """Whether kernels compute with x: float32 on a CPU, to stay so; GPUs have torch's own."""
     return (
         _on

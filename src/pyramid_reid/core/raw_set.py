@@ -6,6 +6,7 @@ import hashlib
 import os
 import unicodedata
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 
@@ -104,8 +105,8 @@ def read_bytes(root: Path, path: str) -> bytes:
         return file.read()
 
 
-def load_pixels(root: Path, path: str, sha256: str) -> Pixels:
-    """Decode an image to (H, W, 3) uint8 RGB and check that it is the recorded one.
+def load_pixels(root: Path, path: str, sha256: str) -> Annotated[Pixels, "H W 3"]:
+    """Decode an image to RGB and check that it is the recorded one.
 
     Raises:
         UserError: the file is missing, has changed since `download`, cannot be decoded, or has

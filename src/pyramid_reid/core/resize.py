@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from PIL import Image
 
 from pyramid_reid.core.crops import Pixels
 
 
-def resize(pixels: Pixels, height: int, width: int, resample: Image.Resampling) -> Pixels:
-    """Resize (H, W, 3) uint8 to (height, width, 3) uint8; Pillow's filters are antialiased."""
+def resize(
+    pixels: Annotated[Pixels, "H W 3"], height: int, width: int, resample: Image.Resampling
+) -> Annotated[Pixels, "height width 3"]:
+    """Resize a crop; Pillow's filters are antialiased."""
     return np.asarray(Image.fromarray(pixels).resize((width, height), resample))

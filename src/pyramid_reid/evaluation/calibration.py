@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -32,13 +33,17 @@ class Fit:
     same_pairs: int
     different_pairs: int
 
-    def probability(self, distances: ArrayLike) -> NDArray[np.float64]:
+    def probability(
+        self, distances: Annotated[ArrayLike, "..."]
+    ) -> Annotated[NDArray[np.float64], "..."]:
         """Of the same person, per distance, where as many pairs are the same as are different."""
         exponent = self.slope * np.asarray(distances, np.float64) + self.intercept
         return np.asarray(1 / (1 + np.exp(np.clip(exponent, -700, 700))))
 
 
-def fit(same: ArrayLike, different: ArrayLike, identities: int) -> Fit:
+def fit(
+    same: Annotated[ArrayLike, "..."], different: Annotated[ArrayLike, "..."], identities: int
+) -> Fit:
     """Fit by maximum likelihood (Platt, 1999), both kinds of pairs with the same total weight.
 
     In a gallery most pairs are different, the more the larger it is: with equal weights the
@@ -101,12 +106,15 @@ def _newton(
 
 
 def pairs(
-    distmat: NDArray[np.float32], query: pd.DataFrame, gallery: pd.DataFrame
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    distmat: Annotated[NDArray[np.float32], "num_query num_gallery"],
+    query: pd.DataFrame,
+    gallery: pd.DataFrame,
+) -> tuple[
+    Annotated[NDArray[np.float32], "same_pairs"], Annotated[NDArray[np.float32], "different_pairs"]
+]:
     """Distances of pairs of the same person from two cameras, and of different people.
 
     Args:
-        distmat: (num_query, num_gallery).
         query, gallery: columns pid, camid.
     """
     same = query.pid.to_numpy()[:, None] == gallery.pid.to_numpy()
@@ -115,7 +123,10 @@ def pairs(
 
 
 def errors_at(
-    probabilities: Sequence[float], fitted: Fit, same: ArrayLike, different: ArrayLike
+    probabilities: Sequence[float],
+    fitted: Fit,
+    same: Annotated[ArrayLike, "..."],
+    different: Annotated[ArrayLike, "..."],
 ) -> pd.DataFrame:
     """What happens when pairs from some probability on are taken for the same person.
 
@@ -133,7 +144,12 @@ def errors_at(
     return pd.DataFrame(rows, columns=["probability", "distance", "false_accepts", "false_rejects"])
 
 
-def reliability(fitted: Fit, same: ArrayLike, different: ArrayLike, bins: int = 10) -> pd.DataFrame:
+def reliability(
+    fitted: Fit,
+    same: Annotated[ArrayLike, "..."],
+    different: Annotated[ArrayLike, "..."],
+    bins: int = 10,
+) -> pd.DataFrame:
     """Stated against observed probability, with both kinds of pairs weighing the same.
 
     Returns:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -38,12 +39,12 @@ class Shown:
     """A crop of a ranked list.
 
     Attributes:
-        pixels: (H, W, 3) RGB.
+        pixels: RGB.
         right: it shows the query's person.
         distances: per ranking.
     """
 
-    pixels: Pixels
+    pixels: Annotated[Pixels, "H W 3"]
     right: bool
     distances: Mapping[str, float]
 
@@ -53,16 +54,12 @@ class RankedList:
     """A query and its nearest gallery crops, nearest first."""
 
     title: str
-    query: Pixels
+    query: Annotated[Pixels, "H W 3"]
     nearest: Sequence[Shown]
 
 
-def pick(precision: NDArray[np.float64], each: int) -> dict[str, list[int]]:
-    """Best, median and worst queries by average precision, `each` of them, no query twice.
-
-    Args:
-        precision: (num_query,).
-    """
+def pick(precision: Annotated[NDArray[np.float64], "num_query"], each: int) -> dict[str, list[int]]:
+    """Best, median and worst queries by average precision, `each` of them, no query twice."""
     order = np.argsort(-precision, kind="stable")
     each = max(1, min(each, len(order) // 3))
     middle = (len(order) - each) // 2
@@ -75,12 +72,15 @@ def pick(precision: NDArray[np.float64], each: int) -> dict[str, list[int]]:
 
 
 def nearest(
-    distances: NDArray[np.float32], query: pd.Series, gallery: pd.DataFrame, rule: str
+    distances: Annotated[NDArray[np.float32], "num_gallery"],
+    query: pd.Series,
+    gallery: pd.DataFrame,
+    rule: str,
 ) -> list[int]:
     """Gallery rows of the nearest crops that count; at a tie the other person's come first.
 
     Args:
-        distances: (num_gallery,) fused.
+        distances: fused.
         query: its pid and camid.
         gallery: columns pid, camid.
         rule: market1501 leaves out the own camera's crops of the person. A single-shot list is

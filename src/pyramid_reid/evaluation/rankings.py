@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,7 @@ def evaluate_splits(
 
 def distance_runs(
     files: Mapping[str, Path], num_query: int, num_gallery: int
-) -> Iterator[tuple[int, dict[str, NDArray[np.float32]]]]:
+) -> Iterator[tuple[int, dict[str, Annotated[NDArray[np.float32], "rows num_gallery"]]]]:
     """First row and distances of run after run of the same rows of all branches.
 
     Raises:
@@ -168,7 +169,9 @@ def distance_runs(
 
 def joined_features(
     folders: Mapping[str, Path], weights: Mapping[str, float], num_query: int, num_gallery: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[
+    Annotated[NDArray[np.float32], "num_query D"], Annotated[NDArray[np.float32], "num_gallery D"]
+]:
     """Query and gallery features of a split, whose products are fused similarities.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,12 @@ NOISE_SIGMA = (1.0, 15.0)  # of 255
 JPEG_QUALITY = (40, 95)
 
 
-def downsample(pixels: Pixels, ratio: int, interpolation: str = "bicubic") -> Pixels:
+def downsample(
+    pixels: Annotated[Pixels, "H W 3"], ratio: int, interpolation: str = "bicubic"
+) -> Annotated[Pixels, "h w 3"]:
     """Down-sample by `ratio` with an antialiased filter, as MLR benchmarks are built.
 
     Args:
-        pixels: (H, W, 3) uint8.
         ratio: at least 1; 1 returns the pixels as they are.
         interpolation: a key of `FILTERS`.
 
@@ -44,7 +46,9 @@ def downsample(pixels: Pixels, ratio: int, interpolation: str = "bicubic") -> Pi
     return resize(pixels, height, width, FILTERS[interpolation])
 
 
-def camera(pixels: Pixels, ratio: int, rng: np.random.Generator) -> Pixels:
+def camera(
+    pixels: Annotated[Pixels, "H W 3"], ratio: int, rng: np.random.Generator
+) -> Annotated[Pixels, "h w 3"]:
     """Down-sample as a cheap camera does: blur, down-sampling and noise in random order, JPEG.
 
     In the spirit of BSRGAN (Zhang et al., ICCV 2021) and Real-ESRGAN (Wang et al., ICCVW 2021):
@@ -52,7 +56,6 @@ def camera(pixels: Pixels, ratio: int, rng: np.random.Generator) -> Pixels:
     strength), then JPEG of random quality, as the video was stored.
 
     Args:
-        pixels: (H, W, 3) uint8.
         ratio: at least 2.
         rng: all that is random comes from it.
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,9 @@ def unreadable(root: Path, raw: pd.DataFrame) -> list[str]:
     return [each for each in progress(found, "checking images", "images", len(raw)) if each]
 
 
-def degrade(pixels: Pixels, ratio: int, protocol: Protocol, seed: int) -> Pixels:
+def degrade(
+    pixels: Annotated[Pixels, "H W 3"], ratio: int, protocol: Protocol, seed: int
+) -> Annotated[Pixels, "h w 3"]:
     """A crop at the low resolution of the protocol; ratio 1 changes nothing."""
     if ratio > 1 and protocol.degradation == "camera":
         return camera(pixels, ratio, np.random.default_rng(seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -49,8 +50,8 @@ class Extractor:
         self._device = device
 
     @torch.inference_mode()
-    def __call__(self, images: Pixels) -> Floats:
-        """Features (N, D) float32 of images (N, H, W, 3) uint8, in order; not normalised."""
+    def __call__(self, images: Annotated[Pixels, "N H W 3"]) -> Annotated[Floats, "N D"]:
+        """Features of images, in order; not normalised."""
         starts = range(0, len(images), self.batch)
         return np.concatenate([self._features(images[s : s + self.batch]) for s in starts])
 
@@ -62,8 +63,10 @@ class Extractor:
 
 
 @torch.inference_mode()
-def few_features(model: nn.Module, images: Pixels) -> Floats:
-    """Features (N, D) of a few images (N, H, W, 3) uint8, without what an `Extractor` prepares.
+def few_features(
+    model: nn.Module, images: Annotated[Pixels, "N H W 3"]
+) -> Annotated[Floats, "N D"]:
+    """Features of a few images, without what an `Extractor` prepares.
 
     That takes seconds, which pay with some hundred images; features differ in their last bits.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from itertools import islice
 from operator import itemgetter
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -48,17 +49,19 @@ def plan(sizes: Sequence[tuple[int, int]], batch_pixels: int, multiple: int) -> 
 
 
 def restore(
-    model: Reconstructor, crops: Sequence[Pixels], batch_pixels: int = BATCH_PIXELS
-) -> list[list[Pixels]]:
+    model: Reconstructor,
+    crops: Sequence[Annotated[Pixels, "H W 3"]],
+    batch_pixels: int = BATCH_PIXELS,
+) -> list[list[Annotated[Pixels, "s*H s*W 3"]]]:
     """Restore crops at their own sizes.
 
     Args:
         model: in evaluation mode.
-        crops: (H, W, 3) uint8 each, any size.
+        crops: of any sizes.
         batch_pixels: as in `plan`.
 
     Returns:
-        Per crop, in the order of `crops`, one image per scale s, (s H, s W, 3) uint8.
+        Per crop, in the order of `crops`, one image per scale s.
     """
     sizes = [crop.shape[:2] for crop in crops]
     batches = dict(enumerate(plan(sizes, batch_pixels, model.batch_multiple)))
@@ -73,9 +76,9 @@ def restore(
 def restore_batches(
     model: Reconstructor,
     batches: Mapping[int, Sequence[int]],
-    crop: Callable[[int], Pixels],
+    crop: Callable[[int], Annotated[Pixels, "H W 3"]],
     threads: int,
-) -> Generator[tuple[int, list[list[Pixels]]], None, None]:
+) -> Generator[tuple[int, list[list[Annotated[Pixels, "s*H s*W 3"]]]], None, None]:
     """Restore the batches of a plan, on the CPU as many at once as there are threads.
 
     There each batch has one torch thread: several that share its small products wait for each
@@ -88,7 +91,7 @@ def restore_batches(
     Args:
         model: in evaluation mode.
         batches: by their numbers, the numbers of the crops of each.
-        crop: gives the crop of a number, (H, W, 3) uint8; called in several threads.
+        crop: gives the crop of a number; called in several threads.
         threads: as many batches are in memory at once, and the results of as many more.
 
     Yields:
@@ -113,7 +116,9 @@ def restore_batches(
 
 
 @torch.inference_mode()
-def restore_batch(model: Reconstructor, crops: Sequence[Pixels]) -> list[list[Pixels]]:
+def restore_batch(
+    model: Reconstructor, crops: Sequence[Annotated[Pixels, "H W 3"]]
+) -> list[list[Annotated[Pixels, "s*H s*W 3"]]]:
     """Restore the crops of one batch of a plan.
 
     Each is padded as it would be alone, or what is padded is masked, so that its result does not
@@ -138,8 +143,10 @@ def restore_batch(model: Reconstructor, crops: Sequence[Pixels]) -> list[list[Pi
     ]
 
 
-def inside(crops: Sequence[Pixels], padded: Tensor) -> Tensor:
-    """Mask (B, 1, H, W) of a padded batch (B, 3, H, W): 1 where the crops are, else 0."""
+def inside(
+    crops: Sequence[Annotated[Pixels, "H W 3"]], padded: Annotated[Tensor, "B 3 H W"]
+) -> Annotated[Tensor, "B 1 H W"]:
+    """Mask of a padded batch: 1 where the crops are, else 0."""
     mask = torch.zeros_like(padded[:, :1])
     for one, crop in zip(mask, crops, strict=True):
         one[:, : crop.shape[0], : crop.shape[1]] = 1

@@ -6,7 +6,7 @@ converted. What cannot be is refused in one sentence.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ UNIT = 1e-2
 """How far a length may be from 1, as half precision leaves it: what is longer was not scaled."""
 
 
-def as_array(values: Any, name: str) -> NDArray[Any]:
+def as_array(values: Any, name: str) -> Annotated[NDArray[Any], "..."]:
     """Anything as an array.
 
     Raises:
@@ -33,7 +33,9 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         raise ValueError(f"{name} cannot be made an array: {error}") from error
 
 
-def real_array(values: object, name: str, ndim: int | None = None) -> NDArray[Any]:
+def real_array(
+    values: object, name: str, ndim: int | None = None
+) -> Annotated[NDArray[Any], "..."]:
     """Numbers in whatever type they have.
 
     Args:
@@ -51,7 +53,9 @@ def real_array(values: object, name: str, ndim: int | None = None) -> NDArray[An
     return array
 
 
-def numbers(values: object, name: str, ndim: int | None = None) -> NDArray[np.floating]:
+def numbers(
+    values: object, name: str, ndim: int | None = None
+) -> Annotated[NDArray[np.floating], "..."]:
     """Numbers as float32 or float64: the same array where it is of one of these types already.
 
     Integers become float64, float16 float32. NaN and infinity are left to the caller.
@@ -71,8 +75,8 @@ def numbers(values: object, name: str, ndim: int | None = None) -> NDArray[np.fl
     return converted
 
 
-def unit_features(values: object, name: str) -> NDArray[np.float32]:
-    """Features of length 1 as float32, (N, D).
+def unit_features(values: object, name: str) -> Annotated[NDArray[np.float32], "N D"]:
+    """Features of length 1 as float32.
 
     Raises:
         ValueError: as `numbers`; or a row has another length, or NaN.
@@ -88,8 +92,8 @@ def unit_features(values: object, name: str) -> NDArray[np.float32]:
     return np.asarray(array, np.float32)
 
 
-def labels(values: object, name: str) -> NDArray[Any]:
-    """Person or camera numbers as int64, or names as text, (N,).
+def labels(values: object, name: str) -> Annotated[NDArray[Any], "N"]:
+    """Person or camera numbers as int64, or names as text.
 
     Raises:
         ValueError: they are neither whole numbers nor text, or have more than one dimension.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from io import SEEK_END, FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +23,8 @@ WRITE_BYTES = 2**26
 """Distances that are computed at a time: products of this size run at full speed."""
 
 
-def normalize(features: ArrayLike) -> Floats:
-    """Scale each row of (N, D) to Euclidean length 1.
+def normalize(features: Annotated[ArrayLike, "N D"]) -> Annotated[Floats, "N D"]:
+    """Scale each row to Euclidean length 1.
 
     Raises:
         ValueError: features are no (N, D) of numbers; or a row is zero, NaN or infinite, and has
@@ -38,15 +38,16 @@ def normalize(features: ArrayLike) -> Floats:
     return np.asarray(rows / lengths, np.float32)
 
 
-def cosine_distances(query: ArrayLike, gallery: ArrayLike) -> Floats:
+def cosine_distances(
+    query: Annotated[ArrayLike, "num_query D"], gallery: Annotated[ArrayLike, "num_gallery D"]
+) -> Annotated[Floats, "num_query num_gallery"]:
     """1 - cos of the angle between every query and every gallery feature.
 
     Args:
-        query: (num_query, D), rows of length 1.
-        gallery: (num_gallery, D), rows of length 1.
+        query, gallery: rows of length 1.
 
     Returns:
-        (num_query, num_gallery) float32 in [0, 2]. What rounding puts outside is moved to the end:
+        float32 in [0, 2]. What rounding puts outside is moved to the end:
         here and nowhere later, so that everything made of distances sees the same ones.
 
     Raises:
@@ -76,7 +77,11 @@ def _unit_rows(query: ArrayLike, gallery: ArrayLike) -> tuple[Floats, Floats]:
     return first, second
 
 
-def write_cosine_distances(path: Path, query: ArrayLike, gallery: ArrayLike) -> tuple[int, int]:
+def write_cosine_distances(
+    path: Path,
+    query: Annotated[ArrayLike, "num_query D"],
+    gallery: Annotated[ArrayLike, "num_gallery D"],
+) -> tuple[int, int]:
     """Write `cosine_distances(query, gallery)` as a .npy file without ever holding all of it.
 
     Returns:
@@ -128,8 +133,8 @@ class DistanceReader:
     ) -> None:
         self._file.close()
 
-    def runs(self, rows: int) -> Iterator[Floats]:
-        """Runs of `rows` rows, the last may be shorter: (rows, num_gallery).
+    def runs(self, rows: int) -> Iterator[Annotated[Floats, "rows num_gallery"]]:
+        """Runs of `rows` rows, the last of which may be shorter.
 
         The memory of a run is used again for the next one; a reader of it may change it.
         """
@@ -137,8 +142,8 @@ class DistanceReader:
         for start in range(0, self.shape[0], rows):
             yield self._fill(start, buffer[: min(rows, self.shape[0] - start)])
 
-    def row(self, number: int) -> Floats:
-        """One row, (num_gallery,)."""
+    def row(self, number: int) -> Annotated[Floats, "num_gallery"]:
+        """One row."""
         run = self._fill(number, np.empty((1, self.shape[1]), np.float32))
         return np.asarray(run[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,14 +13,17 @@ from pyramid_reid.retrieval.arrays import numbers
 Floats = NDArray[np.float32]
 
 
-def fuse(distmats: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Floats:
+def fuse(
+    distmats: Mapping[str, Annotated[ArrayLike, "num_query num_gallery"]],
+    weights: Mapping[str, float],
+) -> Annotated[Floats, "num_query num_gallery"]:
     """D_final = sum over branches of w_b D_b (Peng et al. 2024), in float32.
 
     Only the weights' proportions matter for the ranking; they need not add up to 1. A branch of
     weight 0 takes no part, whatever its distances are.
 
     Args:
-        distmats: per branch (num_query, num_gallery), all of one shape; or the same rows of each.
+        distmats: per branch, all of one shape; or the same rows of each.
         weights: per branch, at least 0, one of them above; the same keys.
 
     Raises:
@@ -55,7 +59,9 @@ def taking_part(weights: Mapping[str, float]) -> list[str]:
     return used
 
 
-def weighted_sum(distances: Sequence[Floats], weights: Floats) -> Floats:
+def weighted_sum(
+    distances: Sequence[Annotated[Floats, "..."]], weights: Annotated[Floats, "points branches"]
+) -> Annotated[Floats, "points ..."]:
     """Sums of distances, once for each point of weights.
 
     Added up branch by branch in float32, so that a point has the same bits whether it is summed
@@ -63,10 +69,9 @@ def weighted_sum(distances: Sequence[Floats], weights: Floats) -> Floats:
 
     Args:
         distances: of each branch, all of one shape.
-        weights: (points, branches).
 
     Returns:
-        (points, …), the rest as the distances.
+        The sums, one for each point.
     """
     of_branches = weights.T.reshape(len(distances), -1, *[1] * distances[0].ndim)
     fused: Floats = distances[0] * of_branches[0]

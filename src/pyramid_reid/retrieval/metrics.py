@@ -22,7 +22,7 @@ results say which ones were judged.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,21 +45,20 @@ class QueryResults:
     """What each judged query reached.
 
     Attributes:
-        query: (num_judged,) rows of the queries that have a true match, rising.
-        gallery_size: (num_judged,) gallery images that each of them is ranked against, in each
-            draw.
-        first_rank: (draws, num_judged) rank of the nearest true match, from 1; one draw unless the
-            rule is single_shot.
-        average_precision: (draws, num_judged) mean of the precision at each true match, in (0, 1].
-        inverse_negative_penalty: (draws, num_judged) share of true matches among all down to the
-            last of them, in (0, 1] (INP; Ye et al., TPAMI 2021).
+        query: rows of the queries that have a true match, rising.
+        gallery_size: gallery images that each of them is ranked against, in each draw.
+        first_rank: rank of the nearest true match, from 1; one draw unless the rule is
+            single_shot.
+        average_precision: mean of the precision at each true match, in (0, 1].
+        inverse_negative_penalty: share of true matches among all down to the last of them, in
+            (0, 1] (INP; Ye et al., TPAMI 2021).
     """
 
-    query: NDArray[np.int64]
-    gallery_size: NDArray[np.int64]
-    first_rank: NDArray[np.int64]
-    average_precision: NDArray[np.float64]
-    inverse_negative_penalty: NDArray[np.float64]
+    query: Annotated[NDArray[np.int64], "num_judged"]
+    gallery_size: Annotated[NDArray[np.int64], "num_judged"]
+    first_rank: Annotated[NDArray[np.int64], "draws num_judged"]
+    average_precision: Annotated[NDArray[np.float64], "draws num_judged"]
+    inverse_negative_penalty: Annotated[NDArray[np.float64], "draws num_judged"]
 
 
 class Judge:
@@ -76,10 +75,10 @@ class Judge:
 
     def __init__(
         self,
-        query_pids: ArrayLike,
-        query_camids: ArrayLike,
-        gallery_pids: ArrayLike,
-        gallery_camids: ArrayLike,
+        query_pids: Annotated[ArrayLike, "num_query"],
+        query_camids: Annotated[ArrayLike, "num_query"],
+        gallery_pids: Annotated[ArrayLike, "num_gallery"],
+        gallery_camids: Annotated[ArrayLike, "num_gallery"],
         rule: Rule = "market1501",
         draws: int = 1,
         seed: int = 0,
@@ -87,8 +86,7 @@ class Judge:
         """Find each query's true matches.
 
         Args:
-            query_pids, query_camids: (num_query,) whole numbers or names.
-            gallery_pids, gallery_camids: (num_gallery,).
+            query_pids, query_camids: whole numbers or names.
             rule: see above.
             draws: how often a single-shot gallery is drawn; other rules ignore it.
             seed: of the draws. They go by the place of an image in the gallery: a shuffled gallery
@@ -165,7 +163,9 @@ class Judge:
             own = place[self._own[self._true]]
             self._match.append(at_place[np.minimum.reduceat(own, starts)])
 
-    def columns(self, query: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def columns(
+        self, query: int
+    ) -> list[tuple[Annotated[NDArray[np.int64], "true"], Annotated[NDArray[np.int64], "others"]]]:
         """Gallery images of the query's true matches and of other people, per draw."""
         if self._single and self._matches[query]:
             place, person = self._place[query], self._person[query]
@@ -178,7 +178,7 @@ class Judge:
         others[self._own[span]] = False
         return [(self._own[span][self._true[span]], np.flatnonzero(others))]
 
-    def gallery(self, draw: int) -> NDArray[np.int64] | slice:
+    def gallery(self, draw: int) -> Annotated[NDArray[np.int64], "images"] | slice:
         """Gallery images that queries are ranked against in a draw, rising; all of them as a slice.
 
         Those that were drawn of each person, and those that take the place of one from a query's
@@ -189,12 +189,14 @@ class Judge:
             return slice(None)
         return np.unique(np.concatenate([self._drawn[draw], self._match[draw]]))
 
-    def judge(self, start: int, distances: ArrayLike, draw: int | None = None) -> None:
+    def judge(
+        self, start: int, distances: Annotated[ArrayLike, "rows images"], draw: int | None = None
+    ) -> None:
         """Judge the queries from row `start` on.
 
         Args:
             start: query of the first row.
-            distances: (rows, num_gallery), smaller is nearer; floats are sorted in place.
+            distances: smaller is nearer; of all gallery images; floats are sorted in place.
             draw: judge this draw alone; distances are of the images of its `gallery` only.
 
         Raises:
@@ -299,11 +301,11 @@ def rows_at_a_time(num_gallery: int) -> int:
 
 
 def evaluate(
-    distmat: ArrayLike,
-    query_pids: ArrayLike,
-    query_camids: ArrayLike,
-    gallery_pids: ArrayLike,
-    gallery_camids: ArrayLike,
+    distmat: Annotated[ArrayLike, "num_query num_gallery"],
+    query_pids: Annotated[ArrayLike, "num_query"],
+    query_camids: Annotated[ArrayLike, "num_query"],
+    gallery_pids: Annotated[ArrayLike, "num_gallery"],
+    gallery_camids: Annotated[ArrayLike, "num_gallery"],
     rule: Rule = "market1501",
     draws: int = 1,
     seed: int = 0,
@@ -311,10 +313,9 @@ def evaluate(
     """Judge every query of a distance matrix, which is left as it is.
 
     Args:
-        distmat: (num_query, num_gallery), smaller is nearer; of any real numbers, as an array, a
+        distmat: smaller is nearer; of any real numbers, as an array, a
             tensor of torch or nested lists.
-        query_pids, query_camids: (num_query,) whole numbers or names.
-        gallery_pids, gallery_camids: (num_gallery,).
+        query_pids, query_camids: whole numbers or names.
         rule, draws, seed: as `Judge` takes them.
 
     Raises:
@@ -334,7 +335,9 @@ def evaluate(
     return judge.results
 
 
-def cmc(first_rank: ArrayLike, max_rank: int) -> NDArray[np.float64]:
+def cmc(
+    first_rank: Annotated[ArrayLike, "..."], max_rank: int
+) -> Annotated[NDArray[np.float64], "max_rank"]:
     """Cumulative matching characteristic: share of queries matched at rank k = 1 … max_rank.
 
     Args:
@@ -350,8 +353,8 @@ def cmc(first_rank: ArrayLike, max_rank: int) -> NDArray[np.float64]:
     return np.asarray(np.cumsum(counts)[1 : max_rank + 1] / ranks.size)
 
 
-def summaries(results: QueryResults) -> dict[str, NDArray[np.float64]]:
-    """Rank-k for k in `RANKS`, mAP and mINP, in percent: one value per draw, (draws,)."""
+def summaries(results: QueryResults) -> dict[str, Annotated[NDArray[np.float64], "draws"]]:
+    """Rank-k for k in `RANKS`, mAP and mINP, in percent: one value per draw."""
     figures = {f"rank{rank}": (results.first_rank <= rank).mean(axis=1) for rank in RANKS}
     figures["mAP"] = results.average_precision.mean(axis=1)
     figures["mINP"] = results.inverse_negative_penalty.mean(axis=1)

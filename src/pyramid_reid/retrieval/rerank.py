@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,16 +41,18 @@ class Rerank:
     lambda_value: float = 0.3
 
 
-def join(features: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Floats:
+def join(
+    features: Mapping[str, Annotated[ArrayLike, "N D_b"]], weights: Mapping[str, float]
+) -> Annotated[Floats, "N D"]:
     """One vector per image whose products are weighted sums of the branches' cosines.
 
     Args:
-        features: per branch (N, D_b), rows of length 1.
+        features: per branch, rows of length 1.
         weights: per branch, at least 0, one of them above. A branch of weight 0 takes no part,
             whatever its features are.
 
     Returns:
-        (N, sum of D_b).
+        D is the sum of the branches' D_b.
 
     Raises:
         ValueError: branches differ or hold different numbers of images, a weight is none, or
@@ -70,19 +72,22 @@ def join(features: Mapping[str, ArrayLike], weights: Mapping[str, float]) -> Flo
 
 
 def rerank(
-    query: ArrayLike, gallery: ArrayLike, total: float, settings: Rerank
-) -> Iterator[tuple[int, Floats]]:
+    query: Annotated[ArrayLike, "num_query D"],
+    gallery: Annotated[ArrayLike, "num_gallery D"],
+    total: float,
+    settings: Rerank,
+) -> Iterator[tuple[int, Annotated[Floats, "rows num_gallery"]]]:
     """Re-ranked distances, run after run of queries.
 
     Every image of the gallery may be a neighbour and moves the distances of others: hand over those
     alone that are judged. Where all images have the same features, all distances are 0.
 
     Args:
-        query: (num_query, D) joined features; `gallery`: (num_gallery, D).
+        query, gallery: features that `join` made.
         total: sum of the weights: the distance of two images is this less their product.
 
     Returns:
-        Runs: first row, and distances (rows, num_gallery).
+        Runs: first row, and distances.
 
     Raises:
         ValueError: there is no query or no gallery, or features are no (N, D) of finite numbers of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +18,8 @@ BLOCK_BYTES = 2**18
 """Fused distances of one query that are judged at a time."""
 
 
-def simplex(branches: int, step: float) -> NDArray[np.float64]:
-    """All weights that are multiples of `step` and add up to 1, (points, branches).
+def simplex(branches: int, step: float) -> Annotated[NDArray[np.float64], "points branches"]:
+    """All weights that are multiples of `step` and add up to 1.
 
     Args:
         step: divides 1.
@@ -46,22 +47,24 @@ class Sweep:
     same distance, as everywhere.
     """
 
-    def __init__(self, judge: Judge, points: NDArray[np.float64]) -> None:
+    def __init__(
+        self, judge: Judge, points: Annotated[NDArray[np.float64], "points branches"]
+    ) -> None:
         """Start at the first query.
 
         Args:
             judge: knows which images count.
-            points: (points, branches) weights.
+            points: weights.
         """
         self._judge, self._points = judge, points.astype(np.float32)
         self._rank1 = np.zeros(len(points))
         self._precision = np.zeros(len(points))
 
-    def add(self, start: int, distances: ArrayLike) -> None:
+    def add(self, start: int, distances: Annotated[ArrayLike, "branches rows num_gallery"]) -> None:
         """Judge the queries from row `start` on.
 
         Args:
-            distances: (branches, rows, num_gallery), from 0 on.
+            distances: from 0 on.
 
         Raises:
             ValueError: the size does not fit, distances are no numbers, or one is NaN, infinite or
@@ -107,17 +110,19 @@ class Sweep:
             self._rank1[span] += share * (ranks[:, 0] == 1)
             self._precision[span] += share * (number / ranks).mean(axis=1)
 
-    def figures(self) -> dict[str, NDArray[np.float64]]:
-        """Rank-1 and mAP in percent, (points,) each, over the queries with a true match."""
+    def figures(self) -> dict[str, Annotated[NDArray[np.float64], "points"]]:
+        """Rank-1 and mAP in percent at each point, over the queries with a true match."""
         count = self._judge.results.query.size
         return {"rank1": 100 * self._rank1 / count, "mAP": 100 * self._precision / count}
 
 
-def best(points: NDArray[np.float64], precision: NDArray[np.float64]) -> int:
+def best(
+    points: Annotated[NDArray[np.float64], "points branches"],
+    precision: Annotated[NDArray[np.float64], "points"],
+) -> int:
     """The point of highest mAP; among equals, the one nearest to equal weights.
 
     Args:
-        points: (points, branches).
-        precision: (points,) mAP.
+        precision: mAP.
     """
     return int(np.lexsort(((points**2).sum(axis=1), -precision.round(9)))[0])

@@ -13,6 +13,7 @@ draws: the noise of draws is in neither, and has a figure of its own (`evaluatio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,29 +28,32 @@ class Clusters:
     """Values of queries, added up per identity and split.
 
     Attributes:
-        sums: (identities, splits, figures).
-        counts: (identities, splits) queries.
+        sums: of the values.
+        counts: of queries.
     """
 
-    sums: Floats
-    counts: Floats
+    sums: Annotated[Floats, "identities splits figures"]
+    counts: Annotated[Floats, "identities splits"]
 
-    def contributions(self) -> Floats:
-        """What each identity adds to each figure, (identities, figures)."""
+    def contributions(self) -> Annotated[Floats, "identities figures"]:
+        """What each identity adds to each figure."""
         return np.asarray((self.sums / self.counts.sum(0)[:, None]).mean(axis=1))
 
-    def figures(self) -> Floats:
-        """Mean over splits of the mean over queries, (figures,)."""
+    def figures(self) -> Annotated[Floats, "figures"]:
+        """Mean over splits of the mean over queries."""
         return np.asarray(self.contributions().sum(axis=0))
 
 
-def cluster(values: ArrayLike, pids: ArrayLike, splits: ArrayLike) -> Clusters:
+def cluster(
+    values: Annotated[ArrayLike, "num_query figures"],
+    pids: Annotated[ArrayLike, "num_query"],
+    splits: Annotated[ArrayLike, "num_query"],
+) -> Clusters:
     """Add up the values of queries per identity and split.
 
     Args:
-        values: (num_query, figures).
-        pids: (num_query,) whole numbers or names.
-        splits: (num_query,) the same; those between which no query is are no splits.
+        pids: whole numbers or names.
+        splits: the same; those between which no query is are no splits.
 
     Raises:
         ValueError: there is no query, numbers of queries differ, or a value is NaN.
@@ -70,8 +74,10 @@ def cluster(values: ArrayLike, pids: ArrayLike, splits: ArrayLike) -> Clusters:
     return Clusters(sums, counts)
 
 
-def bootstrap(clusters: Clusters, resamples: int, rng: np.random.Generator) -> Floats:
-    """Figures of sets of identities drawn with replacement, (resamples, figures).
+def bootstrap(
+    clusters: Clusters, resamples: int, rng: np.random.Generator
+) -> Annotated[Floats, "resamples figures"]:
+    """Figures of sets of identities drawn with replacement.
 
     A split of which a set holds no query does not count in it.
     """
@@ -86,15 +92,17 @@ def bootstrap(clusters: Clusters, resamples: int, rng: np.random.Generator) -> F
 
 
 def sign_flip(
-    differences: ArrayLike, resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Two-sided p-values that paired differences add up to nothing, (figures,).
+    differences: Annotated[ArrayLike, "identities figures"],
+    resamples: int,
+    rng: np.random.Generator,
+) -> Annotated[NDArray[np.float64], "figures"]:
+    """Two-sided p-values that paired differences add up to nothing.
 
     Exact where all patterns of signs are no more than `resamples`; otherwise from that many random
     ones, counting the observed one among them, so that p is never 0.
 
     Args:
-        differences: (identities, figures) what each identity adds to each difference.
+        differences: what each identity adds to each difference.
 
     Raises:
         ValueError: there is no identity, or a difference is NaN.

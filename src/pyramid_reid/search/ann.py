@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,8 +152,8 @@ def _steps(partitions: int) -> list[int]:
     return [*steps, partitions]
 
 
-def weights(given: dict[str, float] | None) -> NDArray[np.float32]:
-    """Shares of the branches, (4,)."""
+def weights(given: dict[str, float] | None) -> Annotated[NDArray[np.float32], "4"]:
+    """Shares of the branches."""
     from pyramid_reid.search.distances import proportions
 
     return np.array(list(proportions(given).values()), np.float32)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +42,14 @@ class Query:
         names: as they were given.
         pictures: each as a JPEG or PNG file, or None where its file is gone.
         identifiers: of those that the store holds; they are no hits.
-        features: mean over the crops, (4, D) float32: distances to it are the mean distances to the
+        features: mean over the crops: distances to it are the mean distances to the
             crops.
     """
 
     names: list[str]
     pictures: list[bytes | None]
     identifiers: list[str]
-    features: NDArray[np.float32]
+    features: Annotated[NDArray[np.float32], "4 D"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,14 @@ class Answer:
 
 
 def resolve(
-    store: Store, given: Sequence[str], embed: Callable[[list[Path]], NDArray[np.float32]]
+    store: Store,
+    given: Sequence[str],
+    embed: Callable[[list[Path]], Annotated[NDArray[np.float32], "n 4 D"]],
 ) -> Query:
     """The query of image files and of ids of crops in the store, whole or their beginnings.
 
     Args:
-        embed: gives features (n, 4, D) of files that the store does not hold.
+        embed: gives features of files that the store does not hold.
 
     Raises:
         UserError: one is neither, or several crops' ids begin with it.
@@ -203,8 +205,8 @@ def _reranked(
     return hits.assign(reranked=distances).sort_values("reranked", kind="stable")
 
 
-def vectors(store: Store, identifiers: Sequence[str]) -> NDArray[np.float32]:
-    """Features of crops, (n, 4, D), in the order of the ids."""
+def vectors(store: Store, identifiers: Sequence[str]) -> Annotated[NDArray[np.float32], "n 4 D"]:
+    """Features of crops, in the order of the ids."""
     found = dict[str, NDArray[np.float32]]()
     for start in range(0, len(identifiers), IN_ONE):
         listed = ", ".join(map(quoted, identifiers[start : start + IN_ONE]))

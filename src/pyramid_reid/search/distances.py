@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,18 +14,20 @@ from pyramid_reid.retrieval.fusion import fuse
 
 
 def distances(
-    query: ArrayLike, gallery: ArrayLike, weights: Mapping[str, float] | None = None
-) -> NDArray[np.float32]:
+    query: Annotated[ArrayLike, "num_query 4 D"],
+    gallery: Annotated[ArrayLike, "num_gallery 4 D"],
+    weights: Mapping[str, float] | None = None,
+) -> Annotated[NDArray[np.float32], "num_query num_gallery"]:
     """D_final = w_ori D_ori + w_h1 D_h1 + w_h2 D_h2 + w_h3 D_h3 of every query and gallery crop.
 
     Args:
-        query: (num_query, 4, D) features from `Model.embed`, branches in the order ori, h1, h2, h3.
-        gallery: (num_gallery, 4, D), of the same model.
+        query: features from `Model.embed`, branches in the order ori, h1, h2, h3.
+        gallery: of the same model.
         weights: per branch, at least 0, one of them above; branches left out weigh 0. None weighs
             all alike. Divided by their sum, so that distances lie in [0, 2] whatever they are.
 
     Returns:
-        (num_query, num_gallery) float32.
+        float32.
 
     Raises:
         ValueError: shapes do not fit, or weights are not as above.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,11 @@ from PIL import Image
 from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.decode import decode
 
-Crop = str | Path | Image.Image | NDArray[np.uint8]
+Crop = str | Path | Image.Image | Annotated[NDArray[np.uint8], "H W 3"]
 
 
-def as_pixels(image: Crop) -> Pixels:
-    """An image as (H, W, 3) uint8 RGB.
+def as_pixels(image: Crop) -> Annotated[Pixels, "H W 3"]:
+    """An image as uint8 RGB.
 
     Args:
         image: path of a JPEG, PNG or BMP; a Pillow image; or (H, W, 3) uint8 RGB.
@@ -40,8 +41,8 @@ def as_pixels(image: Crop) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def to_boxes(boxes: object) -> NDArray[np.float64]:
-    """Boxes x1, y1, x2, y2 as (N, 4).
+def to_boxes(boxes: object) -> Annotated[NDArray[np.float64], "N 4"]:
+    """Boxes as x1, y1, x2, y2.
 
     Raises:
         ValueError: they have another shape.
@@ -54,7 +55,9 @@ def to_boxes(boxes: object) -> NDArray[np.float64]:
     return array
 
 
-def cut(frame: Pixels, box: NDArray[np.float64]) -> Pixels:
+def cut(
+    frame: Annotated[Pixels, "H W 3"], box: Annotated[NDArray[np.float64], "4"]
+) -> Annotated[Pixels, "h w 3"]:
     """The part of a frame in a box x1, y1, x2, y2 (pixels, rounded to whole ones).
 
     Raises:

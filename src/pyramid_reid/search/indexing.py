@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,8 @@ R = TypeVar("R")
 class Embeds(Protocol):
     """What gives features: `search.model.Model`."""
 
-    def embed(self, images: Iterable[Any]) -> NDArray[np.float32]:
-        """(N, 4, D) float32 of crops."""
+    def embed(self, images: Iterable[Any]) -> Annotated[NDArray[np.float32], "N 4 D"]:
+        """Features of crops, float32."""
 
 
 @dataclass(slots=True)
@@ -447,7 +447,9 @@ class _Writer:
             under_way.result()
 
 
-def rows_of(crops: Sequence[_Crop], features: NDArray[np.float32] | None) -> pa.Table:
+def rows_of(
+    crops: Sequence[_Crop], features: Annotated[NDArray[np.float32], "n 4 D"] | None
+) -> pa.Table:
     """Rows of the store; without features those columns alone that `update` changes."""
     import pyarrow as pa
 

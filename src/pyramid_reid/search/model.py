@@ -9,6 +9,7 @@ from contextlib import closing
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -98,32 +99,32 @@ class Model:
         }
         return {branch: prepared[model] for branch, (model, *_) in self._networks.items()}
 
-    def restore(self, image: Crop) -> list[Pixels]:
+    def restore(self, image: Crop) -> list[Annotated[Pixels, "s*H s*W 3"]]:
         """The restored images of a crop, rising in resolution.
 
         Args:
             image: path, Pillow image, or (H, W, 3) uint8 RGB, of any size.
 
         Returns:
-            For each scale s of h1, h2 and h3, (s H, s W, 3) uint8.
+            One image for each scale s of h1, h2 and h3.
 
         Raises:
             ValueError: it is no such image.
         """
         return self.restore_all([image])[0]
 
-    def restore_all(self, images: Iterable[Crop]) -> list[list[Pixels]]:
+    def restore_all(self, images: Iterable[Crop]) -> list[list[Annotated[Pixels, "s*H s*W 3"]]]:
         """`restore` of many crops: crops of about one size are restored together."""
         return restore(self._restorer, [as_pixels(image) for image in images])
 
-    def embed(self, images: Iterable[Crop]) -> NDArray[np.float32]:
+    def embed(self, images: Iterable[Crop]) -> Annotated[NDArray[np.float32], "N 4 D"]:
         """Features of crops.
 
         Args:
             images: paths, Pillow images, or (H, W, 3) uint8 RGB, of any sizes.
 
         Returns:
-            (N, 4, D) float32: for ori, h1, h2 and h3 a feature of length 1, whose inner product
+            float32: for ori, h1, h2 and h3 a feature of length 1, whose inner product
             with another crop's is the cosine of their angle.
 
         Raises:
@@ -135,7 +136,7 @@ class Model:
             np.concatenate(parts) if parts else np.empty((0, len(BRANCHES), self.dim), np.float32)
         )
 
-    def embed_boxes(self, frame: Crop, boxes: object) -> NDArray[np.float32]:
+    def embed_boxes(self, frame: Crop, boxes: object) -> Annotated[NDArray[np.float32], "N 4 D"]:
         """Features of the people in a frame, as `embed` gives them.
 
         Args:

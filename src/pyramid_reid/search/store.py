@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -225,8 +225,10 @@ class Store:
             )
             return rows
 
-    def features(self, where: str | None = None) -> Iterator[tuple[list[str], Floats]]:
-        """Ids and features (n, 4, D) float32 of length 1, some thousand at a time."""
+    def features(
+        self, where: str | None = None
+    ) -> Iterator[tuple[list[str], Annotated[Floats, "n 4 D"]]]:
+        """Ids and features, float32 of length 1, some thousand at a time."""
         for batch in self.batches(["id", "vector"], where):
             yield batch["id"].to_pylist(), unit(batch["vector"])
 
@@ -238,8 +240,8 @@ class Store:
         """
         return {name: value for name, value in self._row(identifier).items() if name not in HIDDEN}
 
-    def vector(self, identifier: str) -> Floats:
-        """A crop's features, (4, D) float32 of length 1.
+    def vector(self, identifier: str) -> Annotated[Floats, "4 D"]:
+        """A crop's features, float32 of length 1.
 
         Raises:
             UserError: the store has no such crop.
@@ -280,7 +282,7 @@ class Store:
 
     def search(
         self,
-        vector: ArrayLike,
+        vector: Annotated[ArrayLike, "..."],
         weights: Mapping[str, float] | None = None,
         k: int = 20,
         where: str | None = None,
@@ -582,20 +584,22 @@ def crop_id(content: bytes, box: Box | None) -> str:
     return hashlib.sha256(content + " ".join(f"{value:.6g}" for value in box).encode()).hexdigest()
 
 
-def unit(vectors: Any) -> Floats:
-    """A column of vectors as (n, 4, D) float32, each branch of length 1 again after float16."""
+def unit(vectors: Any) -> Annotated[Floats, "n 4 D"]:
+    """A column of vectors as float32, each branch of length 1 again after float16."""
     flat = vectors.flatten().to_numpy(zero_copy_only=False)
     return normalized(flat.astype(np.float32).reshape(len(vectors), len(BRANCHES), -1))
 
 
-def normalized(features: Floats) -> Floats:
-    """Features (n, 4, D) of length 1 again after float16; in place."""
+def normalized(features: Annotated[Floats, "n 4 D"]) -> Annotated[Floats, "n 4 D"]:
+    """Features of length 1 again after float16; in place."""
     features /= np.linalg.norm(features, axis=2, keepdims=True)
     return features
 
 
-def distances_to(query: Floats, gallery: Floats) -> Floats:
-    """Cosine distances per branch, (n, 4), of a query (4, D) and crops (n, 4, D)."""
+def distances_to(
+    query: Annotated[Floats, "4 D"], gallery: Annotated[Floats, "n 4 D"]
+) -> Annotated[Floats, "n 4"]:
+    """Cosine distances of a query and crops, per branch."""
     return np.asarray(np.clip(1 - np.einsum("bd,nbd->nb", query, gallery), 0, 2))
 
 

@@ -11,7 +11,7 @@ import atexit
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ def main_first() -> Iterator[None]:
         wait()
 
 
-def own_part(rows: Tensor) -> slice:
+def own_part(rows: Annotated[Tensor, "B"]) -> slice:
     """The rows of a batch that this process makes, as even as can be.
 
     Args:
@@ -80,7 +80,7 @@ def own_part(rows: Tensor) -> slice:
     return slice(len(rows) * rank() // world_size(), len(rows) * (rank() + 1) // world_size())
 
 
-def add_up(values: Tensor) -> Tensor:
+def add_up(values: Annotated[Tensor, "..."]) -> Annotated[Tensor, "..."]:
     """Sum a tensor over all processes, in place, to the same bytes in each."""
     if world_size() > 1:
         dist.all_reduce(values)

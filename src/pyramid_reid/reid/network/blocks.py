@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,8 +36,8 @@ class Block(nn.Module):
                 self.add_module(name, None)
         self.normalizes_before_skip = isinstance(block, osnet_ain.OSBlockINin)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, H, W) to (B, C_out, H, W)."""
+    def forward(self, x: Annotated[Tensor, "B C_in H W"]) -> Annotated[Tensor, "B C_out H W"]:
+        """The block's features."""
         skip = x if self.downsample is None else self.downsample(x)
         y: Tensor = self.conv3(gated_sum(self.gate, streams(self, self.conv1(x))))
         if self.IN is None:

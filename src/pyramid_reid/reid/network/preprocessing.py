@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -19,14 +20,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def resized(
     store: CropStore, rows: Collection[int], height: int, width: int, file: Path | None = None
-) -> Pixels:
+) -> Annotated[Pixels, "rows height width 3"]:
     """Resize crops once, with Pillow's antialiased bilinear filter as torchreid does.
 
     Args:
         file: holds the result, which is then mapped instead of kept in memory.
-
-    Returns:
-        (len(rows), height, width, 3) uint8.
     """
     images = (resize(store[row], height, width, Image.Resampling.BILINEAR) for row in rows)
     shape = (len(rows), height, width, 3)
@@ -48,14 +46,14 @@ def resized(
 
 def resized_in_parts(
     store: CropStore, rows: Sequence[int], height: int, width: int, part: int
-) -> Iterator[Pixels]:
+) -> Iterator[Annotated[Pixels, "part height width 3"]]:
     """Crops as `resized` gives them, `part` at a time."""
     for start in range(0, len(rows), part):
         yield resized(store, rows[start : start + part], height, width)
 
 
-def to_float(images: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1], each channel a plane in memory.
+def to_float(images: Annotated[Tensor, "B H W 3"]) -> Annotated[Tensor, "B 3 H W"]:
+    """Pixels as float32 in [0, 1], each channel a plane in memory.
 
     OSNet computes with channels last all the same; what is done to channels alike is several
     times faster on planes.
@@ -64,8 +62,8 @@ def to_float(images: Tensor) -> Tensor:
     return planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
-def normalize(images: Tensor) -> Tensor:
-    """(B, 3, H, W) in [0, 1] to zero mean and unit variance of ImageNet's channels."""
+def normalize(images: Annotated[Tensor, "B 3 H W"]) -> Annotated[Tensor, "B 3 H W"]:
+    """Images in [0, 1] to zero mean and unit variance of ImageNet's channels."""
     mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
     return images.sub(mean).div_(std)

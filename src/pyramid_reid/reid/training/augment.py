@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -50,23 +51,25 @@ class Strength:
     mixed_resolution: float
 
 
-def random_numbers(count: int, generator: torch.Generator) -> Tensor:
-    """What `augment` takes for `count` images: (count, `COLUMNS`) in [0, 1).
+def random_numbers(count: int, generator: torch.Generator) -> Annotated[Tensor, "B steps"]:
+    """What `augment` takes for `count` images, in [0, 1).
 
     Drawn on the CPU, for a whole batch, however many devices share it: it is the same for all.
     """
     return torch.rand((count, COLUMNS), generator=generator)
 
 
-def augment(images: Tensor, numbers: Tensor, strength: Strength) -> Tensor:
+def augment(
+    images: Annotated[Tensor, "B 3 H W"], numbers: Annotated[Tensor, "B steps"], strength: Strength
+) -> Annotated[Tensor, "B 3 H W"]:
     """Augment and normalise a batch.
 
     Args:
-        images: (B, 3, H, W) in [0, 1].
-        numbers: (B, `COLUMNS`) in [0, 1), from `random_numbers`, on the images' device.
+        images: in [0, 1].
+        numbers: from `random_numbers`, on the images' device.
 
     Returns:
-        (B, 3, H, W) of zero mean and unit variance of ImageNet's channels.
+        Zero mean and unit variance of ImageNet's channels.
     """
     u = numbers.unbind(1)
     images = degrade(images, strength.mixed_resolution, u[0], u[1])
@@ -75,14 +78,19 @@ def augment(images: Tensor, numbers: Tensor, strength: Strength) -> Tensor:
     return erase(normalize(images), strength.erasing, *u[8:])
 
 
-def degrade(images: Tensor, probability: float, chance: Tensor, choice: Tensor) -> Tensor:
+def degrade(
+    images: Annotated[Tensor, "B 3 H W"],
+    probability: float,
+    chance: Annotated[Tensor, "B"],
+    choice: Annotated[Tensor, "B"],
+) -> Annotated[Tensor, "B 3 H W"]:
     """Down-sample some images by one of `RATIOS`, antialiased, and enlarge them again.
 
     The input of branch `ori` then varies in resolution as queries do ("mixed resolution", a known
     strong baseline of cross-resolution ReID).
 
     Args:
-        chance, choice: (B,) in [0, 1): whether, and by which ratio.
+        chance, choice: in [0, 1): whether, and by which ratio.
     """
     if not probability:
         return images
@@ -98,12 +106,18 @@ def degrade(images: Tensor, probability: float, chance: Tensor, choice: Tensor) 
     return images
 
 
-def mirror_and_crop(images: Tensor, mirror: Tensor, crop: Tensor, y: Tensor, x: Tensor) -> Tensor:
+def mirror_and_crop(
+    images: Annotated[Tensor, "B 3 H W"],
+    mirror: Annotated[Tensor, "B"],
+    crop: Annotated[Tensor, "B"],
+    y: Annotated[Tensor, "B"],
+    x: Annotated[Tensor, "B"],
+) -> Annotated[Tensor, "B 3 H W"]:
     """Mirror half of the images; enlarge half of them and crop a window of the old size.
 
     Args:
-        mirror, crop: (B,) in [0, 1): whether.
-        y, x: (B,) in [0, 1): where the window lies, from top and left.
+        mirror, crop: in [0, 1): whether.
+        y, x: in [0, 1): where the window lies, from top and left.
     """
     cropped = crop < CROPPED
     scale = torch.where(cropped, 1 / ENLARGEMENT, 1.0)
@@ -121,11 +135,16 @@ def mirror_and_crop(images: Tensor, mirror: Tensor, crop: Tensor, y: Tensor, x: 
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def jitter(images: Tensor, strength: float, brightness: Tensor, contrast: Tensor) -> Tensor:
+def jitter(
+    images: Annotated[Tensor, "B 3 H W"],
+    strength: float,
+    brightness: Annotated[Tensor, "B"],
+    contrast: Annotated[Tensor, "B"],
+) -> Annotated[Tensor, "B 3 H W"]:
     """Change brightness, then contrast (about the mean luma) of each image by a factor about 1.
 
     Args:
-        brightness, contrast: (B,) in [0, 1): how much.
+        brightness, contrast: in [0, 1): how much.
     """
     if not strength:
         return images
@@ -136,25 +155,25 @@ def jitter(images: Tensor, strength: float, brightness: Tensor, contrast: Tensor
     return images.sub_(means).mul_(contrasts).add_(means).clamp_(0, 1)
 
 
-def luma(device: torch.device) -> Tensor:
+def luma(device: torch.device) -> Annotated[Tensor, "3"]:
     """Weights of red, green and blue (ITU-R BT.601)."""
     return torch.tensor([0.299, 0.587, 0.114], device=device)
 
 
 def erase(
-    images: Tensor,
+    images: Annotated[Tensor, "B 3 H W"],
     probability: float,
-    chance: Tensor,
-    area: Tensor,
-    aspect: Tensor,
-    y: Tensor,
-    x: Tensor,
-) -> Tensor:
+    chance: Annotated[Tensor, "B"],
+    area: Annotated[Tensor, "B"],
+    aspect: Annotated[Tensor, "B"],
+    y: Annotated[Tensor, "B"],
+    x: Annotated[Tensor, "B"],
+) -> Annotated[Tensor, "B 3 H W"]:
     """Fill a rectangle of some normalised images by ImageNet's mean colour, which is 0.
 
     Args:
-        chance: (B,) in [0, 1): whether.
-        area, aspect, y, x: (B,) in [0, 1): the rectangle's size, shape and place.
+        chance: in [0, 1): whether.
+        area, aspect, y, x: in [0, 1): the rectangle's size, shape and place.
     """
     if not probability:
         return images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
         """Take BatchNorm1d's inputs, too."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    def forward(self, input: Annotated[Tensor, "B C H W"]) -> Annotated[Tensor, "B C H W"]:  # noqa: A002 - torch's name
         """Normalise; in evaluation mode by the running statistics, as ever."""
         if not self.training:
             return super().forward(input)

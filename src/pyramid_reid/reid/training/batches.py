@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ AHEAD = 2
 @contextmanager
 def training_images(
     store: CropStore, rows: Sequence[int], height: int, width: int, limit: float, file: Path
-) -> Iterator[Pixels]:
+) -> Iterator[Annotated[Pixels, "N H W 3"]]:
     """Crops as `resized` gives them: in memory, or mapped from a file that lives as long as this.
 
     Several processes of a machine share the file; it is made by the main one. Its name is removed
@@ -51,7 +52,7 @@ def training_images(
     yield images
 
 
-def batch_size(labels: NDArray[np.int64], size: int, instances: int) -> int:
+def batch_size(labels: Annotated[NDArray[np.int64], "N"], size: int, instances: int) -> int:
     """The size of the batches: `size`, or all crops where there are fewer.
 
     Raises:
@@ -73,15 +74,15 @@ def batch_size(labels: NDArray[np.int64], size: int, instances: int) -> int:
 
 
 def epoch(
-    labels: NDArray[np.int64], size: int, instances: int, generator: torch.Generator
-) -> Tensor:
-    """The batches of one pass over the crops: (number of batches, size) rows.
+    labels: Annotated[NDArray[np.int64], "N"], size: int, instances: int, generator: torch.Generator
+) -> Annotated[Tensor, "batches B"]:
+    """The batches of one pass over the crops, as rows of them.
 
     What does not fill a batch is left out, as it would weigh more than the others; the next epoch
     leaves out others.
 
     Args:
-        labels: (N,) identities, from 0.
+        labels: identities, from 0.
         size: of a batch.
         instances: crops of each identity in a batch; 0 takes crops in random order.
     """
@@ -115,11 +116,15 @@ def _balanced(
     return torch.stack(batches)
 
 
-def read_ahead(images: Pixels, batches: Tensor, device: torch.device) -> Iterator[Tensor]:
+def read_ahead(
+    images: Annotated[Pixels, "N H W 3"],
+    batches: Annotated[Tensor, "batches B"],
+    device: torch.device,
+) -> Iterator[Annotated[Tensor, "B H W 3"]]:
     """This process's crops of each batch, on the device, read by a thread beside the training.
 
     Args:
-        images: (N, H, W, 3) uint8, in memory or mapped.
+        images: uint8, in memory or mapped.
         batches: (number of batches, size) rows.
 
     Yields:

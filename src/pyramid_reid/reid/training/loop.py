@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -37,8 +38,8 @@ BF16 = ("cuda",)
 
 
 def train(
-    images: Pixels,
-    pids: NDArray[np.int64],
+    images: Annotated[Pixels, "N H W 3"],
+    pids: Annotated[NDArray[np.int64], "N"],
     params: Reid,
     seed: int,
     device: torch.device,
@@ -53,8 +54,8 @@ def train(
     process does, up to rounding.
 
     Args:
-        images: (N, height, width, 3) uint8 of the training crops.
-        pids: (N,) their identities.
+        images: of the training crops.
+        pids: their identities.
         seed: of weights, order and augmentation.
         start: weights to start from, all but the classifier's; None starts from random ones.
         log: gets each epoch's loss, accuracy, lr and images_per_s; those behind a checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 from torch import Tensor, nn
 
@@ -72,7 +73,9 @@ def finished(start: Path, branch: str, split: str, params: Reid) -> tuple[nn.Mod
     return model.eval(), params.model, height, width
 
 
-def matching(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def matching(
+    model: nn.Module, weights: Mapping[str, Annotated[Tensor, "..."]]
+) -> dict[str, Annotated[Tensor, "..."]]:
     """Weights that have a place in the network, by name and shape; not the classifier's."""
     own = model.state_dict()
     return {

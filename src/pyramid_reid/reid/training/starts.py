@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import gdown
 import pooch
@@ -164,7 +165,7 @@ def record(name: str, path: Path) -> dict[str, str]:
     return {"trained_on": trained.trained_on, "licence": trained.licence, "sha256": sha256}
 
 
-def check(trained: Origin, weights: Mapping[str, Tensor], data_name: str) -> None:
+def check(trained: Origin, weights: Mapping[str, Annotated[Tensor, "..."]], data_name: str) -> None:
     """Refuse weights whose training people may be test people, and those of another origin.
 
     Args:

@@ -9,6 +9,8 @@ All inner loops run over the 64 tokens of a window, whichever of queries and key
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,15 +29,19 @@ f32 = np.float32
 
 
 def windowed_attention(
-    qkv: Tensor, bias: Tensor, mask: Tensor | None, shift: int, scale: float
-) -> Tensor:
-    """From Q, K and V of a feature map to the attended map (B, H, W, dim).
+    qkv: Annotated[Tensor, "B H W 3*dim"],
+    bias: Annotated[Tensor, "heads N N"],
+    mask: Annotated[Tensor, "windows N N"] | None,
+    shift: int,
+    scale: float,
+) -> Annotated[Tensor, "B H W dim"]:
+    """From Q, K and V of a feature map to the attended map.
 
     Args:
-        qkv: (B, H, W, 3 dim) float32, the heads of Q, K and V one after the other; H and W
+        qkv: float32, the heads of Q, K and V one after the other; H and W
             multiples of the window.
-        bias: (heads, N, N), of each query and key of a window's N tokens.
-        mask: (windows, N, N), symmetric, of the windows in the last row or column if they are
+        bias: of each query and key of a window's N tokens.
+        mask: symmetric, of the windows in the last row or column if they are
             shifted: 0, or so low that nothing is attended to; else None.
         shift: of the windows, down and to the right.
 

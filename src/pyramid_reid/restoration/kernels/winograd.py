@@ -11,7 +11,7 @@ Images have their channels last in memory: whole rows of them are transformed at
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -47,8 +47,10 @@ class Conv3x3(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, in_channels, H, W) and mask (B, 1, H, W), a factor, to (B, out_channels, H, W)."""
+    def forward(
+        self, x: Annotated[Tensor, "B C H W"], mask: Annotated[Tensor, "B 1 H W"] | None = None
+    ) -> Annotated[Tensor, "B O H W"]:
+        """Convolve, and multiply the result by the mask."""
         if not wins_on(x, min(self.in_channels, self.out_channels)):
             y = super().forward(x)
         elif torch.is_grad_enabled():
@@ -59,7 +61,7 @@ class Conv3x3(nn.Conv2d):
         return y if mask is None else y * mask
 
 
-def wins_on(x: Tensor, channels: int) -> bool:
+def wins_on(x: Annotated[Tensor, "B C H W"], channels: int) -> bool:
     """Whether `Convolution` is there for x, and pays with so many channels in or out."""
     return use_kernels(x) and channels >= FEWEST_CHANNELS
 
@@ -68,20 +70,21 @@ class Convolution(torch.autograd.Function):
     """y = w * x + b with zeros around x, and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """To (B, O, H, W).
-
-        Args:
-            x: (B, C, H, W) float32.
-            weight: (O, C, 3, 3).
-            bias: (O,).
-        """
+    def forward(
+        ctx: Any,
+        x: Annotated[Tensor, "B C H W"],
+        weight: Annotated[Tensor, "O C 3 3"],
+        bias: Annotated[Tensor, "O"],
+    ) -> Annotated[Tensor, "B O H W"]:
+        """Convolve float32 images."""
         ctx.save_for_backward(x, weight)
         return convolve(x, transformed(weight).transpose(1, 2), bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(
+        ctx: Any, gradient: Annotated[Tensor, "B O H W"]
+    ) -> tuple[Annotated[Tensor, "B C H W"], Annotated[Tensor, "O C 3 3"], Annotated[Tensor, "O"]]:
         """Gradients of x, the weight and the bias."""
         x, weight = ctx.saved_tensors
         flipped = transformed(weight, flipped=True)
@@ -89,12 +92,16 @@ class Convolution(torch.autograd.Function):
         return to_x, weight_gradient(x, gradient), gradient.sum((0, 2, 3))
 
 
-def convolve(x: Tensor, kernels: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Correlate (B, C, H, W) with transformed kernels (36, C, O), to (B, O, H, W).
+def convolve(
+    x: Annotated[Tensor, "B C H W"],
+    kernels: Annotated[Tensor, "36 C O"],
+    bias: Annotated[Tensor, "O"],
+    mask: Annotated[Tensor, "B 1 H W"] | None = None,
+) -> Annotated[Tensor, "B O H W"]:
+    """Correlate images with transformed kernels.
 
     Args:
-        bias: (O,).
-        mask: (B, 1, H, W), by which the result is multiplied.
+        mask: by which the result is multiplied.
 
     Raises:
         ValueError: x has not as many channels as the kernels.
@@ -117,8 +124,10 @@ def convolve(x: Tensor, kernels: Tensor, bias: Tensor, mask: Tensor | None = Non
     return y
 
 
-def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient of a weight (O, C, 3, 3), given that of the outputs (B, O, H, W)."""
+def weight_gradient(
+    x: Annotated[Tensor, "B C H W"], gradient: Annotated[Tensor, "B O H W"]
+) -> Annotated[Tensor, "O C 3 3"]:
+    """Gradient of a weight, given that of the outputs."""
     images, of_outputs = _channels_last(x), _channels_last(gradient)
     channels, outputs = images.shape[3], of_outputs.shape[3]
     total = images.new_zeros(POINTS, outputs, channels)
@@ -133,7 +142,9 @@ def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     return of_weight.permute(0, 3, 1, 2)
 
 
-def transformed(weight: Tensor, *, flipped: bool = False) -> Tensor:
+def transformed(
+    weight: Annotated[Tensor, "O C 3 3"], *, flipped: bool = False
+) -> Annotated[Tensor, "36 O C"]:
     """G g G^T of each kernel of a weight (O, C, 3, 3), to (36, O, C).
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,8 +13,8 @@ from pyramid_reid.core.crops import Pixels
 from pyramid_reid.restoration.network.images import to_pixels, to_tensor
 
 
-def upsample(x: Tensor, scale: int) -> Tensor:
-    """Bicubic up-sampling of (B, 3, H, W): what a head corrects, and the baseline."""
+def upsample(x: Annotated[Tensor, "B 3 H W"], scale: int) -> Annotated[Tensor, "B 3 s*H s*W"]:
+    """Bicubic up-sampling by the scale s: what a head corrects, and the baseline."""
     if scale == 1:
         return x
     height, width = x.shape[2:]
@@ -20,8 +22,8 @@ def upsample(x: Tensor, scale: int) -> Tensor:
     return F.interpolate(x, size, mode="bicubic", align_corners=False)
 
 
-def bicubic(low: Pixels, scale: int) -> Pixels:
-    """Bicubic up-sampling of (H, W, 3) uint8 to (s H, s W, 3) uint8, as the heads start from."""
+def bicubic(low: Annotated[Pixels, "H W 3"], scale: int) -> Annotated[Pixels, "s*H s*W 3"]:
+    """Bicubic up-sampling of one crop by the scale s, as the heads start from."""
     with torch.inference_mode():
         images = to_pixels(upsample(to_tensor(low[None]), scale))
     return np.asarray(images[0])

@@ -11,6 +11,8 @@ held at zero, which is what a convolution pads a crop with anyway, and takes no 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
@@ -32,8 +34,10 @@ class ChannelAttention(nn.Module):
             nn.Sigmoid(),
         )
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """The factors (B, dim, 1, 1) of (B, dim, H, W), which is zero outside the mask."""
+    def forward(
+        self, x: Annotated[Tensor, "B dim H W"], mask: Annotated[Tensor, "B 1 H W"] | None
+    ) -> Annotated[Tensor, "B dim 1 1"]:
+        """The factor of each channel; x is zero outside the mask."""
         if mask is None:
             z = x.mean((2, 3), keepdim=True)
         else:
@@ -51,8 +55,10 @@ class ResidualBlock(nn.Module):
             [Conv3x3(dim, dim), nn.ReLU(inplace=True), Conv3x3(dim, dim), ChannelAttention(dim)]
         )
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, dim, H, W) to the same shape."""
+    def forward(
+        self, x: Annotated[Tensor, "B dim H W"], mask: Annotated[Tensor, "B 1 H W"] | None
+    ) -> Annotated[Tensor, "B dim H W"]:
+        """The block's output; x is zero outside the mask."""
         first, relu, second, attention = self.body
         y = second(relu(first(x, mask)), mask)
         return torch.addcmul(x, y, attention(y, mask))
@@ -65,8 +71,10 @@ class ResidualGroup(nn.Module):
         super().__init__()
         self.body = nn.ModuleList([*(ResidualBlock(dim) for _ in range(blocks)), Conv3x3(dim, dim)])
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, dim, H, W) to the same shape."""
+    def forward(
+        self, x: Annotated[Tensor, "B dim H W"], mask: Annotated[Tensor, "B 1 H W"] | None
+    ) -> Annotated[Tensor, "B dim H W"]:
+        """The group's output; x is zero outside the mask."""
         y = x
         for layer in self.body:
             y = layer(y, mask)
@@ -80,8 +88,8 @@ class LayerAttention(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))  # the paper's β starts at 0
 
-    def forward(self, layers: list[Tensor]) -> Tensor:
-        """N layers (B, C, H, W) to (B, N C, H, W)."""
+    def forward(self, layers: list[Annotated[Tensor, "B C H W"]]) -> Annotated[Tensor, "B N*C H W"]:
+        """The N layers, each with its share of the others added, one after the other."""
         # channels stay last in memory: (B, N, H, W, C)
         stacked = torch.stack([layer.permute(0, 2, 3, 1) for layer in layers], 1)
         batch, number, height, width, channels = stacked.shape
@@ -101,8 +109,8 @@ class ChannelSpatialAttention(nn.Module):
         self.conv = nn.Conv3d(1, 1, 3, padding=1)
         self.gamma = nn.Parameter(torch.zeros(1))  # the paper's β starts at 0
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+    def forward(self, x: Annotated[Tensor, "B C H W"]) -> Annotated[Tensor, "B C H W"]:
+        """X with its attended part added."""
         attention = torch.sigmoid(self._convolve(x))
         return x + self.gamma * attention * x
 
@@ -143,11 +151,13 @@ class HAN(nn.Module):
         self.last = Conv3x3(dim * 2, dim)
         self.out_channels = dim
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) to (B, dim, H, W).
+    def forward(
+        self, x: Annotated[Tensor, "B 3 H W"], mask: Annotated[Tensor, "B 1 H W"] | None = None
+    ) -> Annotated[Tensor, "B dim H W"]:
+        """The features of images of any height and width.
 
         Args:
-            mask: (B, 1, H, W), 1 inside each crop, 0 outside, where x is 0; None: all inside.
+            mask: 1 inside each crop, 0 outside, where x is 0; None: all inside.
         """
         shallow: Tensor = self.head[0](x, mask)  # F_0
         layers, y = [], shallow

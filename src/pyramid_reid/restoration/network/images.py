@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,12 +11,12 @@ from torch import Tensor
 from pyramid_reid.core.crops import Pixels
 
 
-def to_tensor(images: Pixels) -> Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1], channels last in memory."""
+def to_tensor(images: Annotated[Pixels, "B H W 3"]) -> Annotated[Tensor, "B 3 H W"]:
+    """Pixels as float32 in [0, 1], channels last in memory."""
     return torch.tensor(images).permute(0, 3, 1, 2).float().div_(255)
 
 
-def to_pixels(images: Tensor) -> Pixels:
-    """(B, 3, H, W) in about [0, 1] to (B, H, W, 3) uint8, clipped and rounded."""
+def to_pixels(images: Annotated[Tensor, "B 3 H W"]) -> Annotated[Pixels, "B H W 3"]:
+    """Images in about [0, 1] as pixels, clipped and rounded."""
     scaled = images.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())

@@ -59,8 +59,10 @@ class Head(nn.Module):
         nn.init.zeros_(self.rgb.weight)
         nn.init.zeros_(self.rgb.bias)  # type: ignore[arg-type]  # a Conv2d has a bias here
 
-    def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, C, H, W) features and mask (B, 1, H, W) to (B, 3, s H, s W)."""
+    def forward(
+        self, features: Annotated[Tensor, "B C H W"], mask: Annotated[Tensor, "B 1 H W"] | None
+    ) -> Annotated[Tensor, "B 3 s*H s*W"]:
+        """The residual at this scale; the mask is 1 inside each crop and 0 outside."""
         y = self.shuffle(self.expand(features))  # (B, head_dim, s H, s W)
         y = F.leaky_relu(y, 0.01, inplace=True)
         if mask is not None:
@@ -96,16 +98,18 @@ class Reconstructor(nn.Module):
         """Crops whose sides reach the same multiples of this share a batch: with little padding."""
         return max(self.multiple, TILE)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+    def forward(
+        self, x: Annotated[Tensor, "B 3 H W"], mask: Annotated[Tensor, "B 1 H W"] | None = None
+    ) -> list[Annotated[Tensor, "B 3 s*H s*W"]]:
         """Restore crops of one size, or of several that the caller padded to one.
 
         Args:
-            x: (B, 3, H, W) in [0, 1], any H and W from 1 on.
-            mask: (B, 1, H, W), 1 inside each crop, 0 where its border was repeated; only for an
+            x: in [0, 1], any H and W from 1 on.
+            mask: 1 inside each crop, 0 where its border was repeated; only for an
                 extractor without windows (`multiple` of 1): those see a padded crop anyway.
 
         Returns:
-            (B, 3, s H, s W) for each scale s, about [0, 1], not clipped.
+            One batch of images per scale s, in about [0, 1], not clipped.
         """
         if self.extractor is None:
             return [upsample(x, scale) for scale in self.architecture.scales]
@@ -119,8 +123,10 @@ class Reconstructor(nn.Module):
         return images
 
 
-def pad(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column of (B, C, H, W) up to the next multiple, at most."""
+def pad(
+    x: Annotated[Tensor, "B C H W"], multiple: int
+) -> Annotated[Tensor, "B C padded_H padded_W"]:
+    """Repeat the last row and column up to the next multiple of both sides, and no further."""
     height, width = x.shape[2:]
     if not (height % multiple or width % multiple):
         return x

@@ -8,6 +8,7 @@ the authors' code, so that published weights fit.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Annotated
 
 import torch
 from timm.models import swin_transformer
@@ -41,7 +42,7 @@ class SwinBlock(swin_transformer.SwinTransformerBlock):
         )
 
     def _attn(self, x: Tensor) -> Tensor:
-        """(S)W-MSA of (B, H, W, dim)."""
+        """(S)W-MSA: attention within (shifted) windows."""
         if torch.is_grad_enabled() or not use_kernels(x):
             windowed: Tensor = super()._attn(x)  # type: ignore[no-untyped-call]
             return windowed
@@ -52,8 +53,10 @@ class SwinBlock(swin_transformer.SwinTransformerBlock):
         projected: Tensor = self.attn.proj(attended)
         return projected
 
-    def get_attn_mask(self, x: Tensor | None = None, *_: object, **__: object) -> Tensor | None:
-        """As timm's for features x (B, H, W, dim), from memory if the size was there before."""
+    def get_attn_mask(
+        self, x: Annotated[Tensor, "B H W dim"] | None = None, *_: object, **__: object
+    ) -> Annotated[Tensor, "windows N N"] | None:
+        """As timm's for features x; kept, so that each size is computed once."""
         if x is None or not any(self.shift_size):
             return None
         return _shift_mask(self.shift_size[0], x.shape[1], x.shape[2], x.device, x.dtype)
@@ -84,8 +87,8 @@ class ResidualSwinGroup(nn.Module):
         self.residual_group = nn.ModuleDict({"blocks": blocks})
         self.conv = Conv3x3(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, dim) to the same shape, H and W multiples of the window."""
+    def forward(self, x: Annotated[Tensor, "B H W dim"]) -> Annotated[Tensor, "B H W dim"]:
+        """The group's features; H and W are multiples of the window."""
         y = self.residual_group["blocks"](x)
         y = self.conv(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return torch.add(x, y)
@@ -109,8 +112,8 @@ class SwinIR(nn.Module):
         self.conv_after_body = Conv3x3(dim, dim)
         self.out_channels = dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) to (B, dim, H, W)."""
+    def forward(self, x: Annotated[Tensor, "B 3 H W"]) -> Annotated[Tensor, "B dim H W"]:
+        """The features of images; H and W are multiples of the window."""
         shallow = self.conv_first(x)  # F_0, (B, dim, H, W)
         y = self.patch_embed["norm"](shallow.permute(0, 2, 3, 1))  # (B, H, W, dim)
         y = self.norm(self.layers(y))

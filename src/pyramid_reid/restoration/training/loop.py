@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import pandas as pd
 import torch
@@ -141,12 +141,12 @@ def untrained(model: Reconstructor, held_out: Sequence[Pair], live: LiveCurves) 
 
 def backward(
     model: Reconstructor,
-    low: Tensor,
-    targets: Sequence[Tensor],
+    low: Annotated[Tensor, "B 3 H W"],
+    targets: Sequence[Annotated[Tensor, "B 3 s*H s*W"]],
     weights: Sequence[float],
     pool: ThreadPoolExecutor,
     parts: int,
-) -> Tensor:
+) -> Annotated[Tensor, ""]:
     """Gradients of this process's part of a batch; returns its part of the loss, detached.
 
     The part is shared out once more, among threads of a pool: they are busier with patches of
@@ -189,10 +189,10 @@ def backward(
     return total
 
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
+Tensors = tuple[Annotated[Tensor, "..."], ...] | list[Annotated[Tensor, "..."]]
 
 
-def running_mean(means: Tensors, weights: Tensors, number: Tensor | int) -> None:
+def running_mean(means: Tensors, weights: Tensors, number: Annotated[Tensor, ""] | int) -> None:
     """Move the running means towards the weights.
 
     The first means are shorter, as TensorFlow's ExponentialMovingAverage has it: the weights that

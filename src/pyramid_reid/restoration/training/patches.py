@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class Pair:
 
 
 def make_pair(
-    pixels: Pixels,
+    pixels: Annotated[Pixels, "H W 3"],
     scales: Sequence[int],
     ratio: int | None = None,
     rng: np.random.Generator | None = None,
@@ -66,7 +67,9 @@ def make_pair(
     return Pair(low, tuple(at(scale) for scale in scales))
 
 
-def high_resolution(store: CropStore, roles: Sequence[str], least: int) -> list[Pixels]:
+def high_resolution(
+    store: CropStore, roles: Sequence[str], least: int
+) -> list[Annotated[Pixels, "H W 3"]]:
     """The high-resolution crops of these roles, (H, W, 3) uint8 each.
 
     High resolution are the crops of the gallery's cameras that were not down-sampled: in a set
@@ -134,7 +137,9 @@ class PatchSampler:
                 " restoration.patch_height and restoration.patch_width"
             )
 
-    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+    def batch(
+        self, size: int, generator: torch.Generator
+    ) -> tuple[Annotated[Tensor, "B 3 H W"], list[Annotated[Tensor, "B 3 s*H s*W"]]]:
         """Draw patches, each mirrored at random.
 
         Returns:

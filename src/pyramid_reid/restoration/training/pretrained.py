@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from torch import Tensor
 
@@ -95,7 +96,7 @@ def finished(start: Path, split: str) -> Reconstructor:
     return model
 
 
-def published_size(weights: Mapping[str, Tensor]) -> SwinSize | HanSize | None:
+def published_size(weights: Mapping[str, Annotated[Tensor, "..."]]) -> SwinSize | HanSize | None:
     """The size of the SwinIR or HAN whose trunk these weights are; None of anything else.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ def measure(model: Reconstructor, pairs: Sequence[Pair]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["pair", "height", "scale", *FIGURES])
 
 
-def psnr(target: Pixels, image: Pixels) -> float:
+def psnr(target: Annotated[Pixels, "H W 3"], image: Annotated[Pixels, "H W 3"]) -> float:
     """Peak signal-to-noise ratio in dB of (H, W, 3) uint8 images, at most `BEST_PSNR`."""
     with np.errstate(divide="ignore"):
         value = peak_signal_noise_ratio(target, image, data_range=255)

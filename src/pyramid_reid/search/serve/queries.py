@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ REMEMBERED = 256
 PATIENCE_S = 60
 """Seconds that a picture waits for those before it."""
 
-Vector = NDArray[np.float32]
+Vector = Annotated[NDArray[np.float32], "4 D"]
 
 
 class Refusal(Exception):  # noqa: N818 (an answer, not a fault of this program)
@@ -62,7 +62,7 @@ class Queries:
         self._remembering = threading.Lock()
 
     def embed(self, contents: Sequence[bytes]) -> list[tuple[Asked, Vector]]:
-        """Features (4, D) of pictures, which are remembered for a while.
+        """Features of pictures, which are remembered for a while.
 
         Raises:
             Refusal: one is no image, or too large; or the network is busy.
@@ -183,8 +183,8 @@ class Queries:
                 self._remembered.popitem(last=False)
 
 
-def unit(vector: NDArray[np.float64]) -> Vector:
-    """(4, D) with every branch scaled to length 1.
+def unit(vector: Annotated[NDArray[np.float64], "4 D"]) -> Vector:
+    """Features with every branch scaled to length 1.
 
     Raises:
         Refusal: a branch has no direction.
@@ -196,7 +196,7 @@ def unit(vector: NDArray[np.float64]) -> Vector:
     return np.asarray(scaled / np.linalg.norm(scaled, axis=1, keepdims=True), np.float32)
 
 
-def to_crop(content: bytes, number: int) -> Pixels:
+def to_crop(content: bytes, number: int) -> Annotated[Pixels, "H W 3"]:
     """A picture of a request, decoded.
 
     Raises:
@@ -224,7 +224,7 @@ def _size(content: bytes) -> tuple[int, int]:
         return 0, 0
 
 
-def png(image: Pixels) -> bytes:
+def png(image: Annotated[Pixels, "H W 3"]) -> bytes:
     """An image as the bytes of a PNG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", compress_level=1)

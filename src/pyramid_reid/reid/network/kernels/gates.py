@@ -8,7 +8,7 @@ Here one pass takes each stream, one its gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -17,15 +17,13 @@ from torch.nn import functional as F
 from pyramid_reid.core.kernels import use_kernels
 
 
-def gated_sum(gate: Any, streams: Sequence[Tensor]) -> Tensor:
+def gated_sum(
+    gate: Any, streams: Sequence[Annotated[Tensor, "B C H W"]]
+) -> Annotated[Tensor, "B C H W"]:
     """Sum of streams x, each times sigmoid(W_2 relu(W_1 mean(x) + b_1) + b_2).
 
     Args:
         gate: torchreid's ChannelGate as OSNet has it: with a sigmoid, without normalisation.
-        streams: (B, C, H, W) each.
-
-    Returns:
-        (B, C, H, W).
     """
     if not (torch.is_grad_enabled() and use_kernels(streams[0])):
         gated: list[Tensor] = [gate(stream) for stream in streams]
@@ -33,7 +31,9 @@ def gated_sum(gate: Any, streams: Sequence[Tensor]) -> Tensor:
     return in_one_pass(gate, streams)
 
 
-def in_one_pass(gate: Any, streams: Sequence[Tensor]) -> Tensor:
+def in_one_pass(
+    gate: Any, streams: Sequence[Annotated[Tensor, "B C H W"]]
+) -> Annotated[Tensor, "B C H W"]:
     """The same, with a gradient of its own."""
     first, second = gate.fc1, gate.fc2
     summed: Tensor = _GatedSum.apply(

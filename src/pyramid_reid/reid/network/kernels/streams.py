@@ -10,7 +10,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,10 @@ Larger maps come from memory more slowly together than one by one.
 """
 
 
-def streams(block: nn.Module, x: Tensor) -> list[Tensor]:
-    """The outputs of a block's streams, each of the shape of x (B, C, H, W)."""
+def streams(
+    block: nn.Module, x: Annotated[Tensor, "B C H W"]
+) -> list[Annotated[Tensor, "B C H W"]]:
+    """The outputs of a block's streams."""
     modules = list(_streams_of(block))
     layers = [[each for each in stream.modules() if hasattr(each, "bn")] for stream in modules]
     if not (torch.is_grad_enabled() and use_kernels(x) and x.numel() <= SMALL and _plain(layers)):
@@ -34,7 +36,9 @@ def streams(block: nn.Module, x: Tensor) -> list[Tensor]:
     return stacked(layers, x)
 
 
-def stacked(layers: Sequence[Sequence[nn.Module]], x: Tensor) -> list[Tensor]:
+def stacked(
+    layers: Sequence[Sequence[nn.Module]], x: Annotated[Tensor, "B C H W"]
+) -> list[Annotated[Tensor, "B C H W"]]:
     """The same, layers of one depth at once.
 
     Args:
