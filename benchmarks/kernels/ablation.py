@@ -1,17 +1,19 @@
 """What each kernel for CPUs saves of a stage: each is switched off alone, beside all of them.
 
-    python -m benchmarks.kernels.ablation                       # crops of made-up sizes
-    python -m benchmarks.kernels.ablation --data-root FOLDER    # those of FOLDER/CAVIAR4REID
+    python -m benchmarks.kernels.ablation                       # all parts, crops of made-up sizes
+    python -m benchmarks.kernels.ablation --data-root FOLDER    # crops of FOLDER/CAVIAR4REID
+    python -m benchmarks.kernels.ablation train_reid features_128x64   # these parts alone
+    python -m benchmarks.kernels.ablation --list                # the parts by name
 
 Units of work of each stage (a training step, the generation of a dozen crops) are timed in turns,
 all kernels on before and after each that is off; a figure is the median over rounds of the time
 with the kernel off over that with all on, and what this saves of the time without it. What malloc
 keeps is a setting of the process: it is off in a process of its own.
 
-`generation` also stands beside other ways to run the same network: torch's and timm's operators
-alone, with and without `torch.nn.functional.scaled_dot_product_attention`, and ONNX Runtime and
-OpenVINO where they are installed, on batches of four 64x32 crops; `features` beside ONNX Runtime,
-and by the number of crops in a batch.
+Parts `generation_…` time other ways to run the same network: torch's and timm's operators alone,
+with and without `torch.nn.functional.scaled_dot_product_attention`, and ONNX Runtime and OpenVINO
+where they are installed, on batches of four 64x32 crops. Parts `features_…` do so for OSNet, and
+vary the number of crops in a batch.
 """
 
 from __future__ import annotations
@@ -427,18 +429,41 @@ def ablate_features(name: str, size: tuple[int, int], rounds: int) -> None:
     beside_runtimes(stage, rounds, works, model, example, ["features"], 4)
 
 
+def parts_by_name(root: Path | None, rounds: int) -> dict[str, Work]:
+    """What can be measured alone."""
+    reid = "osnet_x0_25"
+    parts: dict[str, Work] = {}
+    for name in (DEMO, "swinir_light", "han_light"):
+        parts[f"generate_pyramid_{name}"] = partial(ablate_generation, name, root, rounds)
+        parts[f"train_reconstructor_{name}"] = partial(ablate_training, name, root, rounds)
+        parts[f"generation_{name}"] = partial(other_ways, name, rounds)
+    parts["train_reid"] = partial(ablate_reid, reid, (128, 64), 64, rounds)
+    for height, width in ((128, 64), (256, 128)):
+        features = partial(ablate_features, reid, (height, width), rounds)
+        parts[f"features_{height}x{width}"] = features
+    for stage, name in (
+        ("generate_pyramid", DEMO),
+        ("train_reconstructor", DEMO),
+        ("train_reconstructor", "han_light"),
+        ("train_reid", reid),
+    ):
+        parts[f"malloc_{stage}_{name}"] = partial(ablate_malloc, stage, name, root, rounds)
+    return parts
+
+
 def main() -> None:
     """Measure and print."""
     printing.end_when_lost()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help="measure these alone")
+    parser.add_argument("--list", action="store_true", help="print the names of the parts")
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--data-root", type=Path, help="folder that holds CAVIAR4REID/")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--only", default="", metavar="TEXT", help="of parts whose name holds it")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    start_torch("cpu", THREADS)
     if arguments.child:
+        start_torch("cpu", THREADS)
         _, stage, name, root, kind = arguments.child
         if kind == "default":
             default_malloc()
@@ -446,28 +471,17 @@ def main() -> None:
         serve(lambda: timed(work)[0])
         return
     root, rounds = arguments.data_root, 2 if arguments.quick else arguments.rounds
+    parts = parts_by_name(root, rounds)
+    if arguments.list:
+        print("\n".join(parts))
+        return
+    if unknown := set(arguments.parts) - set(parts):
+        parser.error(f"no part {', '.join(sorted(unknown))}: --list names them")
+    start_torch("cpu", THREADS)
     kind = "CAVIAR4REID" if root else "made-up sizes"
     print(f"# {platform.machine()}, {os.cpu_count()} cores, {THREADS} threads; {kind}", flush=True)
-    parts: dict[str, Work] = {}
-    for name in (DEMO, "swinir_light", "han_light"):
-        parts[f"generate_pyramid {name}"] = partial(ablate_generation, name, root, rounds)
-        parts[f"train_reconstructor {name}"] = partial(ablate_training, name, root, rounds)
-    parts["train_reid"] = partial(ablate_reid, "osnet_x0_25", (128, 64), 64, rounds)
-    parts["malloc generate_pyramid"] = partial(
-        ablate_malloc, "generate_pyramid", DEMO, root, rounds
-    )
-    for name in (DEMO, "han_light"):
-        parts[f"malloc train_reconstructor {name}"] = partial(
-            ablate_malloc, "train_reconstructor", name, root, rounds
-        )
-    parts["malloc train_reid"] = partial(ablate_malloc, "train_reid", "osnet_x0_25", root, rounds)
-    for name in (DEMO, "swinir_light", "han_light"):
-        parts[f"other ways {name}"] = partial(other_ways, name, rounds)
-    for size in ((128, 64), (256, 128)):
-        parts[f"features {size}"] = partial(ablate_features, "osnet_x0_25", size, rounds)
-    for name, part in parts.items():
-        if arguments.only in name:
-            part()
+    for name in arguments.parts or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":
