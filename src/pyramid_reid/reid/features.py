@@ -21,18 +21,18 @@ BATCH_PIXELS = 25 * 256 * 128
 class Extractor:
     """A network that gives features, frozen: batch normalisation is folded into the convolutions.
 
-    On the CPU, convolutions also take in the activation that follows them, and keep oneDNN's own
-    layout from one to the next. torch means to replace TorchScript, which does this, by
-    torch.compile; that needs a C++ compiler, and minutes for an OSNet. ONNX Runtime is faster but
-    chooses its instructions by the processor, and so would the bytes.
+    On the CPU, convolutions are also fused with the activation that follows them, and pass oneDNN's
+    own layout on to each other. TorchScript does this. torch plans to replace it with
+    torch.compile, which needs a C++ compiler and takes minutes for an OSNet. ONNX Runtime selects
+    its instructions by the processor, which nothing we know of can pin.
 
     Args:
         model: in evaluation mode; stays as it is.
         height, width: of the images, in pixels.
 
     Attributes:
-        batch: crops in a batch, always: one that is not full repeats its last crop. The last bits
-            of a feature depend on the batch's size, and the first batch of another size takes long.
+        batch: crops in each batch; one that is not full repeats its last crop. The last bits of a
+            feature depend on the batch size, and the first batch of a new size takes long.
     """
 
     def __init__(self, model: nn.Module, device: torch.device, height: int, width: int) -> None:
@@ -66,9 +66,10 @@ class Extractor:
 def few_features(
     model: nn.Module, images: Annotated[Pixels, "N H W 3"]
 ) -> Annotated[Floats, "N D"]:
-    """Features of a few images, without what an `Extractor` prepares.
+    """Features of a few images, without the preparation of an `Extractor`.
 
-    That takes seconds, which pay with some hundred images; features differ in their last bits.
+    Preparing takes seconds, which pay off from some hundred images on; features differ in their
+    last bits.
 
     Args:
         model: in evaluation mode.
