@@ -1,4 +1,4 @@
-"""Try all fusion weights on a grid: chosen on validation identities, and at best on test data."""
+"""Try all fusion weights on a grid; pick the best on validation, and the best on test data."""
 
 from _stage import crops_of, run
 

@@ -1,4 +1,4 @@
-"""Train E and RC on the training identities' high-resolution crops; judge on the others'."""
+"""Train E and RC on high-resolution crops of training identities; evaluate on other people's."""
 
 import _stage.threads  # noqa: F401
 from _stage import run

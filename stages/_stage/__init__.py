@@ -1,4 +1,4 @@
-"""What every stage shares: the library of this checkout, params, and how it reports.
+"""Shared by all stages: the import path of this checkout, params, locks and reports.
 
 Imported before NumPy, which reads the settings that are made here when it is loaded.
 """

@@ -130,7 +130,7 @@ def test_what_ci_runs_again_passes_or_names_the_stage(project, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (None, "nowhere is neither a folder with a dvc.lock nor a revision nor an experiment"),
+        (None, "nowhere is not a folder with a dvc.lock, a revision or an experiment"),
         ("stages: [", "holds no dvc.lock of a finished run"),
         ("", "holds no dvc.lock of a finished run"),
     ],

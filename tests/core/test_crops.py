@@ -56,7 +56,7 @@ def test_pixels_are_read_only(store):
 def test_a_truncated_store_is_refused(store, tmp_path):
     path = tmp_path / "store" / "pixels.npy"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match="no crop store"):
+    with pytest.raises(UserError, match="not a crop store"):
         CropStore(tmp_path / "store")
 
 

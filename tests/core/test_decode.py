@@ -46,7 +46,7 @@ def test_an_image_is_turned_upright():
     ("content", "reason"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"no image at all", "is no JPEG, PNG, BMP image"),
+        (b"no image at all", "is not a JPEG, PNG or BMP image"),
         (encoded(Image.fromarray(RGB))[:60], "cannot be decoded"),
         (encoded(Image.fromarray(RGB), "JPEG")[:-40], "cannot be decoded"),
         (encoded(Image.fromarray(RGB), "GIF"), "is a GIF image, not JPEG, PNG or BMP: save it"),

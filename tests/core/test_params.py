@@ -130,7 +130,7 @@ def test_surprises_of_yaml_are_named_by_key_or_line(tmp_path, old, new, said):
         ({"name": "viper", "sha256": "abc"}, "data.sha256"),
         ({"name": "cuhk03", "variant": "new"}, "is none of detected_classic, labeled_classic"),
         ({"name": "manifest", "camera_pattern": "c(.)"}, "data.camera_pattern must be null"),
-        ({"name": "folders", "camera_pattern": "c(."}, "is no regular expression"),
+        ({"name": "folders", "camera_pattern": "c(."}, "is not a regular expression"),
         ({"name": "folders", "camera_pattern": "c."}, "has 0 groups: put brackets"),
         ({"name": "folders", "camera_pattern": "(c)(.)"}, "has 2 groups: put brackets"),
     ],

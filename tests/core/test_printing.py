@@ -236,7 +236,7 @@ def test_names_that_are_no_text_are_told(tmp_path, encoding):
         assert done.returncode == code
         assert b"Traceback" not in done.stderr
         said = done.stdout + done.stderr
-        assert (rb"only caf\udce9 has it" if code == 1 else rb"none\udcff is neither a") in said
+        assert (rb"only caf\udce9 has it" if code == 1 else rb"none\udcff is not a") in said
 
 
 def programs():

@@ -72,7 +72,7 @@ def test_a_changed_or_missing_or_broken_image_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(UserError, match=r"a\.png has changed"):
         load_pixels(tmp_path, "a.png", sha256)
-    with pytest.raises(UserError, match=r"a\.png is no JPEG, PNG, BMP image"):
+    with pytest.raises(UserError, match=r"a\.png is not a JPEG, PNG or BMP image"):
         load_pixels(tmp_path, "a.png", hashlib.sha256(path.read_bytes()).hexdigest())
 
 

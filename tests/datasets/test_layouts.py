@@ -312,7 +312,7 @@ def test_cuhk03_s_new_split_gives_roles(cuhk):
     with pytest.raises(UserError, match=r"holds no cuhk03_new_protocol_config_detected\.mat"):
         DATASETS["cuhk03"].read(cuhk, "detected_new")
     (cuhk / cuhk03.MAT).write_bytes(b"no HDF5")
-    with pytest.raises(UserError, match="is no HDF5"):
+    with pytest.raises(UserError, match="is not an HDF5"):
         DATASETS["cuhk03"].read(cuhk, None)
 
 
@@ -513,7 +513,7 @@ def test_a_manifest_may_have_roles_another_name_and_excel_s_mark_and_line_ends(o
         ("path,pid,camid\nfour.jpeg,1,1\nfour.jpeg,2,1\n", "line 3 names .* again, after line 2"),
         ("path,pid,camid,role\nfour.jpeg,1,1,test\n", "line 2 role 'test' is none of train"),
         ("path,pid,camid,role\nfour.jpeg,1,1,train\na/one.JPG,1,1,\n", "line 3 role ''"),
-        ('path,pid,camid\n"four.jpeg,1,1\n', "is no CSV"),
+        ('path,pid,camid\n"four.jpeg,1,1\n', "is not CSV"),
         ("path,pid,camid\na\0.png,1,1\n", "line 2"),
     ],
 )

@@ -174,7 +174,7 @@ def test_files_that_do_not_fit_are_refused(folders):
     with pytest.raises(UserError, match=r"distmat.npy is \(2, 2\) for 2 queries and 3 gallery"):
         evaluate_splits(folders, {"ori": 1.0, "h1": 1.0}, MARKET)
     (folders["h1"] / "split_2" / "distmat.npy").write_bytes(b"")
-    with pytest.raises(UserError, match="is no distance matrix"):
+    with pytest.raises(UserError, match="is not a distance matrix"):
         evaluate_splits(folders, {"ori": 1.0, "h1": 1.0}, MARKET)
 
 

@@ -204,10 +204,10 @@ def test_another_experiment_is_compared_on_the_same_queries(good, tmp_path, caps
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ({"ori.mINP": None}, "no table of queries: column ori.mINP is missing"),
-        ({"ori.mAP": np.nan}, "column ori.mAP holds what is no percentage"),
-        ({"fused.rank1": "high"}, "column fused.rank1 holds what is no percentage"),
-        ({"fused.rank1": 101}, "column fused.rank1 holds what is no percentage"),
+        ({"ori.mINP": None}, "not a table of queries: column ori.mINP is missing"),
+        ({"ori.mAP": np.nan}, "column ori.mAP holds a value that is not a percentage"),
+        ({"fused.rank1": "high"}, "column fused.rank1 holds a value that is not a percentage"),
+        ({"fused.rank1": 101}, "column fused.rank1 holds a value that is not a percentage"),
     ],
 )
 def test_a_table_without_figures_is_named(good, tmp_path, damage, message):

@@ -110,7 +110,9 @@ def test_what_is_no_distance_is_refused(wrong):
     judge = Judge([1, 1], [2, 2], [1, 2], [1, 1])
     distances = np.ones((1, 2, 2), np.float32)
     distances[0, 1, 0] = wrong
-    with pytest.raises(ValueError, match="query 1 has a distance that is NaN, infinite or below 0"):
+    with pytest.raises(
+        ValueError, match="query 1 has a distance that is NaN, infinite or negative"
+    ):
         Sweep(judge, simplex(1, 1.0)).add(0, distances)
 
 

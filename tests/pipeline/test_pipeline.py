@@ -459,7 +459,7 @@ def test_mistakes_end_with_one_line_and_keep_finished_splits(copy):
     store.chmod(0o644)
     store.write_bytes(store.read_bytes()[:-1])
     output = call(copy, sys.executable, "stages/train_reconstructor.py", ok=False)
-    assert "train_reconstructor: data/crops/split_1 is no crop store" in output
+    assert "train_reconstructor: data/crops/split_1 is not a crop store" in output
     assert "Traceback" not in output
     after = states()
     assert after["split_0"] != before["split_0"]  # finished with the new params, and kept

@@ -269,7 +269,9 @@ def test_a_protocol_s_record_holds_what_later_stages_need_of_it(raw_params, tmp_
 def test_a_damaged_or_missing_record_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "protocol.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"protocol\.json is no record of a protocol .*`dvc repro`"):
+    with pytest.raises(
+        UserError, match=r"protocol\.json is not a record of a protocol .*`dvc repro`"
+    ):
         protocol_record.read(tmp_path)
 
 

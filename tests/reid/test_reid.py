@@ -292,7 +292,7 @@ def test_a_broken_model_file_is_named(tmp_path, damage):
     if damage != "missing":
         osnet.save(path, osnet.build("osnet_x0_25", 3, 0), "osnet_x0_25", 32, 16)
         path.write_bytes(path.read_bytes()[:-9] if damage == "truncated" else b"\x80\x04 a pickle")
-    with pytest.raises(UserError, match=r"m\.safetensors is no re-identification network"):
+    with pytest.raises(UserError, match=r"m\.safetensors is not a re-identification network"):
         osnet.load(path)
 
 
@@ -472,7 +472,7 @@ def test_a_network_file_with_other_metadata_is_one_clear_error(tmp_path):
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     for network in ("{", "[]", '{"name": "osnet_x0_25"}', '{"name": "other", "height": 1}'):
         save_file(weights, path, {"network": network})
-        with pytest.raises(UserError, match="is no re-identification network"):
+        with pytest.raises(UserError, match="is not a re-identification network"):
             osnet.load(path)
 
 

@@ -89,7 +89,7 @@ class Trap:
 def test_what_is_no_checkpoint_is_named_and_never_run(tmp_path, capsys, name, content):
     (tmp_path / name).write_bytes(content)
     held = name == "m.pth" and content != b"nothing"
-    what = r"holds more than tensors \(__builtin__\.print\)" if held else "is no checkpoint"
+    what = r"holds more than tensors \(__builtin__\.print\)" if held else "is not a checkpoint"
     with pytest.raises(UserError, match=rf"{name} {what}"):
         weights_file.read(tmp_path / name)
     torch.save({"state_dict": Trap()}, tmp_path / "m.pth")

@@ -317,7 +317,7 @@ def test_a_broken_model_file_is_named(tmp_path, damage):
     if damage != "missing":
         reconstructor.save(path, trained_looking())
         path.write_bytes(path.read_bytes()[:-9] if damage == "truncated" else b"PK\x03\x04 a zip")
-    with pytest.raises(UserError, match=r"model\.safetensors is no reconstructor"):
+    with pytest.raises(UserError, match=r"model\.safetensors is not a reconstructor"):
         reconstructor.load(path)
 
 

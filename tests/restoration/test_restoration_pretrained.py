@@ -63,7 +63,7 @@ def test_a_file_of_more_than_weights_is_an_error(tmp_path, content, capsys):
         path.write_text("not weights")
     what = r"holds more than tensors \(__builtin__\.print\)"
     with pytest.raises(
-        UserError, match=rf"\.pth {what if content == 'code' else 'is no checkpoint'}"
+        UserError, match=rf"\.pth {what if content == 'code' else 'is not a checkpoint'}"
     ):
         start_from(fresh(), path)
     assert "run" not in capsys.readouterr().out

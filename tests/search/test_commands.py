@@ -54,7 +54,7 @@ def test_index_says_what_it_did_and_ends_with_3_where_files_are_bad(run, tmp_pat
     assert out.splitlines()[0] == (
         "1 crops added, 0 were there, 0 copies left out; the store holds 1"
     )
-    assert f"  {tmp_path}/g/bad.jpg: is no JPEG, PNG, BMP image" in out
+    assert f"  {tmp_path}/g/bad.jpg: is not a JPEG, PNG or BMP image" in out
     code, out, _ = run(*command, "--json")
     assert code == 3
     told = json.loads(out)
@@ -199,7 +199,7 @@ def test_a_name_cannot_move_the_cursor(filled):
     [
         (["nowhere.jpg"], "'nowhere.jpg' is neither a file nor an id"),
         (["abcdef0123"], "is neither a file nor an id"),
-        (["{text}"], "is no JPEG, PNG, BMP image"),
+        (["{text}"], "is not a JPEG, PNG or BMP image"),
         (["{good}", "--weights", "ori"], "is not written as ori=0.4"),
         (["{good}", "--weights", "ori=0"], "all weights are 0"),
         (["{good}", "--weights", "h9=1"], "no branch h9"),

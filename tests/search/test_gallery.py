@@ -64,10 +64,10 @@ def test_a_name_without_its_values_is_a_problem_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("(", None, None), "--camera-from '\\(' is no regular expression"),
+        (("(", None, None), "--camera-from '\\(' is not a regular expression"),
         ((None, None, r"\d+"), "names no column"),
         ((None, None, r"(?P<vector>\d+)"), "has a column 'vector' of its own"),
-        ((None, None, r"(?P<ä b>\d+)"), "is no regular expression"),
+        ((None, None, r"(?P<ä b>\d+)"), "is not a regular expression"),
     ],
 )
 def test_patterns_that_are_none_are_named(options, said):

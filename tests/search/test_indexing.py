@@ -136,7 +136,7 @@ def test_bad_files_are_listed_and_the_others_indexed(store, tmp_path, fake_model
     said = {Path(path).name: problem for path, problem in report.problems.items()}
     for name, part in {
         "empty.jpg": "is empty",
-        "text.jpg": "is no JPEG",
+        "text.jpg": "is not a JPEG",
         "cut.jpg": "cannot be decoded",
         "moving.png": "is a GIF image",
         "20 megapixels.png": "too large",

@@ -240,7 +240,7 @@ def test_packing_twice_gives_the_same_bytes(checkpoint, tmp_path):
         ({"height": 8}, "too small"),
         ({"start": "imagenet"}, "tell things apart"),
         ({"start": "nowhere.pth"}, "is no file, and none of msmt17"),
-        ({"restorer": "nowhere.safetensors"}, "is no reconstructor"),
+        ({"restorer": "nowhere.safetensors"}, "is not a reconstructor"),
     ],
 )
 def test_what_cannot_be_packed_says_why_and_leaves_nothing(checkpoint, tmp_path, values, said):

@@ -240,7 +240,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, value, suffix
 
 @pytest.mark.parametrize("tensor", [torch.zeros(2, device="meta"), torch.eye(2).to_sparse()])
 def test_tensors_without_numbers_of_their_own_are_refused_by_name(tmp_path, tensor):
-    with pytest.raises(UserError, match="w is no plain tensor of numbers"):
+    with pytest.raises(UserError, match="w is not a plain tensor of numbers"):
         read(write(tmp_path, {"w": tensor}))
 
 

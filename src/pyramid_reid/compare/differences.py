@@ -1,4 +1,4 @@
-"""Where two runs of the pipeline part: the first stage with other bytes, and how far figures do."""
+"""Where two runs of the pipeline diverge: the first stage with different bytes, and the figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two experiments on the same queries, compared query by query."""
+"""Query-by-query comparison of two experiments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of the pipeline as it stands in a folder or in a Git revision: lock, figures, records."""
+"""A run of the pipeline, read from a folder or a Git revision: lock, figures, records."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _figures(text: str | None, name: str) -> dict[str, object]:
     try:
         return flat(json.loads(text or "{}"))
     except (json.JSONDecodeError, AttributeError) as error:
-        raise UserError(f"{name} is no JSON as the stages write it: restore it") from error
+        raise UserError(f"{name} is not JSON as the stages write it: restore it") from error
 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, object]:
@@ -135,7 +135,7 @@ def _revision(name: str, here: Path) -> str:
     for ref in (_git(here, "for-each-ref", "--format=%(refname)", "refs/exps") or "").split():
         if ref.rsplit("/", 1)[1] == name:
             return ref
-    raise UserError(f"{name} is neither a folder with a {LOCK} nor a revision nor an experiment")
+    raise UserError(f"{name} is not a folder with a {LOCK}, a revision or an experiment")
 
 
 def _text(path: Path) -> str | None:

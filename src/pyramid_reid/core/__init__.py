@@ -1,1 +1,1 @@
-"""What every stage shares: params, errors, the crop store, and how things are shown and written."""
+"""Shared by all stages: params, errors, the crop store, progress, pictures and tables."""

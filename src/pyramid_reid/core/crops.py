@@ -64,7 +64,7 @@ class CropStore:
             if missing := shortage(error):
                 raise UserError(f"{folder} cannot be opened: {missing}") from error
             raise UserError(
-                f"{folder} is no crop store ({reason(error)}); run `dvc repro` to make it again"
+                f"{folder} is not a crop store ({reason(error)}); run `dvc repro` to make it again"
             ) from error
         # as a plain array over the map: slices of np.memmap itself take thrice as long
         self._pixels: Pixels = np.asarray(pixels)
@@ -151,7 +151,7 @@ def _read_index(path: Path) -> pd.DataFrame:
         least = 1 if name in {"height", "width", "ratio"} else 0
         values = index[name]
         if len(index) and (values.dtype != np.int64 or values.min() < least):
-            raise ValueError(f"{path.name} has {name}s that are no whole numbers from {least}")
+            raise ValueError(f"{path.name} has {name}s that are not whole numbers from {least}")
         if name != "offset" and len(index) and values.max() >= LARGEST:
             raise ValueError(f"{path.name} has a {name} of {values.max()}")
     sizes = index.height * index.width * 3

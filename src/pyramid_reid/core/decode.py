@@ -84,7 +84,7 @@ def _rgb(image: Image.Image) -> Pixels:
 
 
 def _what_else(content: bytes) -> str:
-    """What a file is that is no image of `FORMATS`."""
+    """What a file is that is not an image of `FORMATS`."""
     start = content[:64].lstrip().lower()
     for first, said in OTHER_FILES.items():
         if start.startswith(first):
@@ -94,4 +94,4 @@ def _what_else(content: bytes) -> str:
         with Image.open(io.BytesIO(content), formats=UNREAD) as image:
             return f"is a {image.format} image, not {expected}: save it as one of them"
     except (*DAMAGED, AssertionError, Warning, Image.DecompressionBombError):
-        return f"is no {', '.join(FORMATS)} image"
+        return f"is not a {expected} image"

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read, and those that it is made of."""
+"""The exception whose message users read, and the exceptions it is made from."""
 
 import re
 import struct

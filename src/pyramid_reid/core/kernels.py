@@ -1,7 +1,7 @@
-"""The one switch of what is computed by this project's own kernels instead of torch's operators.
+"""The switch between this project's own kernels and torch's operators.
 
-As timm's `use_fused_attn`: each kernel asks here, and computes by torch's operators where the
-answer is no. So the two can be compared, in tests and benchmarks.
+Like timm's `use_fused_attn`: each kernel asks `use_kernels`, and uses torch's operators if the
+answer is no, so that tests and benchmarks can compare the two.
 """
 
 from __future__ import annotations

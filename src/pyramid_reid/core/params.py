@@ -118,7 +118,7 @@ class Data(Section):
             pattern = re.compile(self.camera_pattern)
         except re.error as error:
             raise ValueError(
-                f"data.camera_pattern {self.camera_pattern!r} is no regular expression: {error}"
+                f"data.camera_pattern {self.camera_pattern!r} is not a regular expression: {error}"
             ) from error
         if "camera" not in pattern.groupindex and pattern.groups != 1:
             raise ValueError(
@@ -474,7 +474,7 @@ def _sentence(problem: dict[str, object]) -> str:
     key = ".".join(_plain(part) for part in loc) or "the whole file"
     kind, value = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
-        return f"{key} is not a known key: remove it or mend its spelling"
+        return f"{key} is not a known key: remove it or correct its spelling"
     if kind == "missing":
         return f"{key} is missing: write it in, as the committed file has it"
     if kind == "value_error":

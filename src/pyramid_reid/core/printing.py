@@ -1,7 +1,7 @@
 """Printing that cannot fail, whatever standard output and standard error are.
 
-Both may have an encoding that knows no ×, be a pipe whose reader has gone or that another program
-has made non-blocking, lie on a full disk, or be closed. File names may hold bytes that are no text.
+Either may use an encoding without ×, be a pipe whose reader has gone or that another program made
+non-blocking, be a file on a full disk, or be closed. File names may hold bytes that are not text.
 """
 
 from __future__ import annotations

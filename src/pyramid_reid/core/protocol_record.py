@@ -1,7 +1,7 @@
-"""What later stages know of the protocol by which the crops were made: a small file beside them.
+"""The protocol that the crops follow, for later stages: a small file next to the crops.
 
-It holds the protocol alone, as the preset and `simulate.*` say, and not `evaluation.rule`: to judge
-by another rule makes no other crops.
+It records the protocol only, from the preset and `simulate.*`, without `evaluation.rule`: another
+rule does not change the crops.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def read(folder: Path) -> ProtocolRecord:
         return ProtocolRecord.model_validate_json(path.read_bytes())
     except DAMAGED as error:
         raise UserError(
-            f"{path} is no record of a protocol ({reason(error)}); run `dvc repro` to make it again"
+            f"{path} is not a record of a protocol ({reason(error)});"
+            " run `dvc repro` to make it again"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""The record of a stage's run: what can explain that it gave other bytes than another run.
+"""The record of a stage's run: what may explain why two runs gave different bytes.
 
-It names machines and times, so it lies outside the stages' outputs. Nothing is imported for it
-that the stage would not load anyway: of torch it tells only where the stage has loaded it.
+It names machines and times, so it is not a stage output. It imports nothing that the stage would
+not load anyway; torch is recorded only if the stage loaded it.
 """
 
 from __future__ import annotations

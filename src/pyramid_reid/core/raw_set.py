@@ -91,7 +91,7 @@ def _read(path: Path, columns: list[str], text: tuple[str, ...] = ()) -> pd.Data
         raise UserError(f"{path} has the columns {list(table.columns)}, not {columns}; {again}")
     for name in [name for name in columns if name not in text]:
         if not pd.api.types.is_integer_dtype(table[name]) or (table[name] < 0).any():
-            raise UserError(f"{path} has a {name} that is no whole number from 0; {again}")
+            raise UserError(f"{path} has a {name} that is not a whole number from 0; {again}")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Crops at another size."""
+"""Resizing of crops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a computation give the same bytes twice: threads, instruction sets, determinism.
+"""Settings for reproducible bytes: threads, instruction sets, deterministic algorithms.
 
 Nothing here imports NumPy or torch at module level: they read the variables when they load.
 """

@@ -1,6 +1,6 @@
-"""Figures as files whose bytes depend on nothing else: sorted keys, LF, fixed digits.
+"""Figures as files whose bytes depend only on the figures: sorted keys, LF, fixed digits.
 
-A file is there as a whole or not at all: records of experiments, too, are written by these.
+Files are written whole or not at all. Records of experiments use the same functions.
 """
 
 from __future__ import annotations

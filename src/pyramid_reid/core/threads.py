@@ -1,4 +1,4 @@
-"""Work on many small things at once, in order and in bounded memory."""
+"""Parallel work on many small items, in order and with bounded memory."""
 
 from __future__ import annotations
 

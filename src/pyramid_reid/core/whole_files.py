@@ -1,4 +1,4 @@
-"""Files that are read back after a kill or a full disk: whole, or as they were before."""
+"""Atomic writing: after a kill or a full disk, a file is whole, or as it was before."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""The data sets: one module per layout on disk, what can be fetched, and the drawn set."""
+"""The data sets: one module per layout on disk, the registry, downloads, and the synthetic set.
+
+To add a data set, see docs/code.md.
+"""

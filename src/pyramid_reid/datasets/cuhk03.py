@@ -93,7 +93,7 @@ def _open(root: Path) -> h5py.File:
     try:
         return h5py.File(root / MAT, "r")
     except OSError as error:
-        raise UserError(f"{root / MAT} is no HDF5 file (MATLAB 7.3): {error}") from error
+        raise UserError(f"{root / MAT} is not an HDF5 file (MATLAB 7.3): {error}") from error
 
 
 def _cells(mat: h5py.File, boxes: str) -> Iterator[tuple[str, Any]]:
@@ -123,7 +123,7 @@ def _new_split(root: Path, boxes: str) -> dict[str, str]:
     try:
         split = loadmat(path)
     except (OSError, ValueError, NotImplementedError, MatReadError) as error:
-        raise UserError(f"{path} is no readable .mat file: {error}") from error
+        raise UserError(f"{path} is not a readable .mat file: {error}") from error
     if missing := [key for key in (*ROLES.values(), "filelist") if key not in split]:
         raise UserError(f"{path} lacks {listed(missing)}")
     names = [str(name[0]) for name in split["filelist"].ravel()]

@@ -71,7 +71,7 @@ def fetch(url: str, known_hash: str | None, folder: Path, page: str) -> Path:
         )
     if known_hash is None:
         raise UserError(
-            f"{url} is now in {archive}, and no hash of it is known; if you trust it, go on with"
+            f"{url} is now in {archive}, and its hash is unknown; if you trust it, continue with"
             f" data.sha256={pooch.file_hash(str(archive))}, which pins it (nothing is downloaded"
             " again)"
         )

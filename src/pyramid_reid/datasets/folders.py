@@ -1,9 +1,9 @@
-"""Anybody's own crops without a table: a folder per person.
+"""Your own crops without a table: a folder per person.
 
-The name of the folder is the person (`labels`: a whole number or a name). Image files lie in it, at
-any depth. Where the split is fixed, folders `train`, `query` and `gallery` hold the folders of the
-people. The camera is what a pattern finds in an image's path; without a pattern cameras are
-unknown, and each image has one of its own.
+The folder's name is the person (`labels`: a whole number or a name); its image files lie at any
+depth. For a fixed split, folders `train`, `query` and `gallery` hold the people's folders. A
+pattern finds the camera in an image's path; without a pattern cameras are unknown, and each image
+counts as a camera of its own.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def read(root: Path, camera_pattern: str | None = None) -> list[RawImage]:
     ]
     if problems:
         raise UserError(
-            f"data.root: in {root}, no person can be named so: {listed(problems, '; ')}"
+            f"data.root: in {root}, these are not valid names of people: {listed(problems, '; ')}"
         )
     _ask("people", root, labels.alike(people))
     cameras = _cameras(root, [path for *_, path in found.images], camera_pattern)

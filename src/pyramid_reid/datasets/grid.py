@@ -1,10 +1,11 @@
 """GRID, QMUL underGround Re-IDentification (Loy et al., IJCV 2010): 250 pairs and 775 distractors.
 
 `probe/0001_1_25004_107_32_106_221.jpeg` is person 1 seen by one of eight cameras, `gallery/0001_…`
-the same person seen by another one. Which side asks is fixed person by person, so the two sides
-are the cameras here (probe 1, gallery 2), as in the authors' protocol. `gallery/0000_…` are 775
-crops of people without a probe, one each: distractors, with role gallery and pids from 10,001 in
-the order of their names. Splits are drawn: 125 people train, 125 test against 125 + 775 crops.
+the same person seen by another one. The set fixes query and gallery person by person, so the two
+sides count as the cameras here (probe 1, gallery 2), as in the authors' protocol. `gallery/0000_…`
+are 775 crops of people without a probe, one each: distractors, with role gallery and pids from
+10,001 in the order of their names. Splits are drawn: 125 people train, 125 test against 125 + 775
+crops.
 """
 
 from __future__ import annotations

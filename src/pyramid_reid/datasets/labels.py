@@ -1,8 +1,8 @@
-"""People and cameras as somebody wrote them, and the numbers that stand for them.
+"""Labels of people and cameras as users write them, and their numbers.
 
-Whole numbers stand for themselves. Where one label of a column is none (`A-017`, `c1s3`, a number
-of ten digits and more), all of them are names, numbered from 1 in natural order (`c2` before
-`c10`): a pure function of the labels, whatever the order of the images.
+Whole numbers are kept. If any label of a column is not one (`A-017`, `c1s3`, a number of ten digits
+or more), all labels of the column are names, numbered from 1 in natural order (`c2` before `c10`).
+The numbers depend only on the labels, not on the order of the images.
 """
 
 from __future__ import annotations

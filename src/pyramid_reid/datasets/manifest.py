@@ -1,11 +1,11 @@
-"""Anybody's own crops: image files, and a table that says who is on them.
+"""Your own crops: image files, and a table that names the person and camera of each.
 
 `manifest.csv` has the columns path, pid, camid and, if the split is fixed, role (train, query or
-gallery, in each row); further columns are recorded as they are. A path is that of a JPEG, PNG or
-BMP file, below the folder of the table. pid and camid are whole numbers or names (`labels`); a
-camid that is empty in every row says that cameras are unknown: each image then has one of its own.
-The table is UTF-8, or UTF-16 with a byte order mark, with commas, semicolons or tabs, and quotes
-where a value holds one.
+gallery, in each row); further columns are recorded unchanged. A path names a JPEG, PNG or BMP file
+below the table's folder. pid and camid are whole numbers or names (`labels`); if camid is empty in
+every row, cameras are unknown, and each image counts as a camera of its own. The table is UTF-8, or
+UTF-16 with a byte order mark, separated by commas, semicolons or tabs, with quotes around values
+that contain a separator.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _rows(file: Path) -> list[_Row]:
         lines = [(reader.line_num + skipped, row) for row in reader if any(row)]
     except csv.Error as error:
         line = reader.line_num + skipped
-        raise UserError(f"{file} line {line} is no CSV: {error}") from error
+        raise UserError(f"{file} line {line} is not CSV: {error}") from error
     if uneven := [f"line {line} has {len(row)}" for line, row in lines if len(row) != len(header)]:
         raise UserError(f"{file} has {len(header)} columns, but {listed(uneven)}")
     if not lines:

@@ -1,4 +1,4 @@
-"""The data sets: how each lies on disk, where it comes from, and its variants."""
+"""The data sets: the layout of each on disk, where to get it, and its variants."""
 
 from __future__ import annotations
 

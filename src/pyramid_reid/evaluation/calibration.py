@@ -66,8 +66,8 @@ def fit(
         )
     if kinds[0].mean() >= kinds[1].mean():
         raise UserError(
-            "pairs of the same validation person are no nearer than others: the networks have"
-            " learned nothing that could be calibrated; train them longer"
+            "pairs of the same validation person are not nearer than other pairs: the networks have"
+            " learned nothing to calibrate; train them longer"
         )
     distances = np.concatenate(kinds)
     counts = [len(kind) for kind in kinds]

@@ -1,4 +1,4 @@
-"""How far the mean colour of a crop alone gets: what no network should need."""
+"""A trivial baseline: ranking by the mean colour of the crops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each query reached, as a table: kept, compared, and read by resolution."""
+"""Figures of each query, as a table: written, compared, and grouped by resolution."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def read(path: Path) -> pd.DataFrame:
     figures = [f"{name}.{figure}" for name in sorted(rankings) for figure in FIGURES]
     missing = {*KEYS, *figures} - set(queries.columns)
     if missing:
-        raise UserError(f"{path} is no table of queries: column {min(missing)} is missing")
+        raise UserError(f"{path} is not a table of queries: column {min(missing)} is missing")
     for figure in figures:
         if not pd.to_numeric(queries[figure], errors="coerce").between(0, 100).all():
-            raise UserError(f"{path}: column {figure} holds what is no percentage")
+            raise UserError(f"{path}: column {figure} holds a value that is not a percentage")
     return queries
 
 

@@ -1,6 +1,6 @@
-"""Picture of ranked lists: which crops a query's nearest ones are, and how far in each branch.
+"""Picture of ranked lists: the nearest crops of a query, with the distance in each branch.
 
-Drawn pixel by pixel (PIL): a hundred axes of matplotlib take seconds, this some hundredths.
+Drawn with Pillow: a hundred axes of matplotlib take seconds, this takes hundredths of a second.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def lists(
     for role, ranked in (("query", split.query), ("gallery", split.gallery)):
         rows[role] = store.rows(role)
         if store.index.source.iloc[rows[role]].tolist() != ranked.source.tolist():
-            raise UserError(f"the {role} crops of {split.name} are others than those ranked")
+            raise UserError(f"the {role} crops of {split.name} are not those that were ranked")
     results = split.results["fused"]
     precision = results.average_precision.mean(axis=0)
     done = []

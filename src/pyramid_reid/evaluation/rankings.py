@@ -154,7 +154,7 @@ def distance_runs(
                 readers[branch] = stack.enter_context(DistanceReader(path))
             except DAMAGED as error:
                 raise UserError(
-                    f"{path} is no distance matrix ({reason(error)}); run `dvc repro`"
+                    f"{path} is not a distance matrix ({reason(error)}); run `dvc repro`"
                 ) from error
             if readers[branch].shape != (num_query, num_gallery):
                 raise UserError(
@@ -208,7 +208,7 @@ def labels(folders: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
         of_branch = [_labels_in(folder / f"{role}.csv") for folder in folders.values()]
         for folder, table in zip(folders.values(), of_branch, strict=True):
             if not table[SAME_IN_ALL].equals(of_branch[0][SAME_IN_ALL]):
-                raise UserError(f"{folder} ranks other {role} crops than {first}")
+                raise UserError(f"{folder} ranks different {role} crops from {first}")
         tables.append(of_branch[0])
     return tables[0], tables[1]
 
@@ -220,7 +220,7 @@ def _labels_in(path: Path) -> pd.DataFrame:
         missing = {*SAME_IN_ALL, "height", "width"} - set(table.columns)
     except DAMAGED as error:
         raise UserError(
-            f"{path} is no table of crops ({reason(error)}); run `dvc repro`"
+            f"{path} is not a table of crops ({reason(error)}); run `dvc repro`"
         ) from error
     if missing:
         raise UserError(f"{path} lacks the column {min(missing)}; run `dvc repro`")

@@ -1,7 +1,7 @@
-"""How much fusion weights matter: the whole grid, what validation identities choose, and the best.
+"""How much fusion weights matter: the whole grid, the point chosen on validation, and the best one.
 
-Weights that are best on the test set (`oracle_test`) are not a result: they were chosen on the
-answers. They stand beside the others to show how much such a choice flatters.
+The weights that are best on the test set (`oracle_test`) are not a result, because they are chosen
+on the test labels. They show how much such a choice inflates the figures.
 """
 
 from __future__ import annotations

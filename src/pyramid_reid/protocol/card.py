@@ -1,4 +1,4 @@
-"""What a split holds, counted."""
+"""Counts of what a split contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a split, found before hours of work, all of it in one list."""
+"""Checks of a split before hours of work: everything that is wrong, in one list."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def of_cameras(raw: pd.DataFrame) -> list[str]:
     if raw.role.isin(["train", "query"]).any() or len(own) < 2 or own.camid.nunique() > 1:
         return []
     problem = (
-        f"all images are from camera {own.camid.iloc[0]}, so that no camera gives the queries:"
+        f"all images are from camera {own.camid.iloc[0]}, so no camera can give the queries:"
         " correct the camera numbers; or leave all camids (or data.camera_pattern) empty and set"
         " -S simulate.low_camera=random: one image of each person is the query then; or give the"
         " images roles and set -S evaluation.rule=all_shot"
@@ -114,26 +114,28 @@ def _shared_people(assigned: pd.DataFrame) -> Iterable[str]:
 
 def _roles(assigned: pd.DataFrame, rule: Rule) -> Iterable[str]:
     for query, gallery in (("query", "gallery"), ("val_query", "val_gallery")):
-        asks, answers = (assigned[assigned.role == role] for role in (query, gallery))
-        for role, images in (("query", asks), ("gallery", answers)):
+        queries, others = (assigned[assigned.role == role] for role in (query, gallery))
+        for role, images in (("query", queries), ("gallery", others)):
             if query == "query" and not len(images):
                 yield f"no image has the role {role}: check the camera numbers or the roles"
-        yield from _unmatched(query, asks, answers, rule)
+        yield from _unmatched(query, queries, others, rule)
 
 
-def _unmatched(query: str, asks: pd.DataFrame, answers: pd.DataFrame, rule: Rule) -> Iterable[str]:
-    """Queries without a true match; in one line, where the rule leaves none of them any."""
-    seen: dict[int, set[int]] = answers.groupby("pid").camid.agg(set).to_dict()
-    cameras = [seen.get(pid, set()) for pid in asks.pid]
-    other = [found - {camid} for found, camid in zip(cameras, asks.camid, strict=True)]
+def _unmatched(
+    query: str, queries: pd.DataFrame, gallery: pd.DataFrame, rule: Rule
+) -> Iterable[str]:
+    """Queries without a true match; one line for all of them if the rule excludes every match."""
+    seen: dict[int, set[int]] = gallery.groupby("pid").camid.agg(set).to_dict()
+    cameras = [seen.get(pid, set()) for pid in queries.pid]
+    other = [found - {camid} for found, camid in zip(cameras, queries.camid, strict=True)]
     by_rule = (
         f"from the query's own camera, which do not count by the rule {rule}; correct the camera"
         " numbers, or count them by -S evaluation.rule=all_shot"
     )
-    if rule != "all_shot" and len(asks) > 1 and any(cameras) and not any(other):
+    if rule != "all_shot" and len(queries) > 1 and any(cameras) and not any(other):
         yield f"no {query} has a true match: all gallery images of their people are {by_rule}"
         return
-    for image, found, others in zip(asks.itertuples(index=False), cameras, other, strict=True):
+    for image, found, others in zip(queries.itertuples(index=False), cameras, other, strict=True):
         if not (found if rule == "all_shot" else others):
             why = (
                 f"all its gallery images are {by_rule}, or leave the query out"

@@ -1,4 +1,4 @@
-"""A picture of what a split holds."""
+"""A picture of the crops of a split."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The benchmarks' protocols as data: one named preset per set, and how params change it.
 
-No two publications build the multi-low-resolution (MLR) sets alike, and none published its lists.
-Each preset says whom it follows; whatever differs between repositories is a param of its own.
+Publications build the multi-low-resolution (MLR) sets differently, and none published its lists.
+Each preset names its source; what differs between repositories is a param.
 """
 
 from __future__ import annotations
@@ -89,14 +89,15 @@ PROTOCOLS = {
     ),
     # 100/100 of the 200 people both cameras saw; 549 more of camera B are in the gallery.
     "prid2011": Protocol(
-        "MLR-PRID2011", "Hirzer et al., SCIA 2011 (single-shot, A asks, B answers); r as in SING",
+        "MLR-PRID2011", "Hirzer et al., SCIA 2011 (single-shot, queries from A, gallery from B);"
+        " r as in SING",
         10, low_camera=1, ratios=(2, 3, 4), rule="single_shot",
         comparable="none of those tables; with simulate.ratios=[] Rank-k of PRID2011 single-shot"
         " with 649 gallery crops",
     ),
     # 125/125; 775 crops of other people are in the gallery. Resolutions are low by nature.
     "grid": Protocol(
-        "GRID", "Loy et al., IJCV 2010; 10 random halves, probes ask", 10, low_camera=1,
+        "GRID", "Loy et al., IJCV 2010; 10 random halves, probes are the queries", 10, low_camera=1,
         rule="single_shot",
         comparable="Rank-k of GRID with 900 gallery crops (125 people and 775 distractors), over"
         " random halves of our own",
@@ -135,10 +136,10 @@ PROTOCOLS = {
     "manifest": Protocol(
         "manifest", "the roles in the manifest, natural resolutions", official=True, mixed=True,
     ),
-    # Unknown cameras are recorded as one for each image: one image of each person asks then.
+    # Unknown cameras are recorded as one for each image: one image of each person is the query.
     "folders": Protocol(
         "folders", "the roles of the folders train, query and gallery, else random halves in which"
-        " one random camera of each person asks; natural resolutions",
+        " the queries come from one random camera of each person; natural resolutions",
         official=True, low_camera="random", mixed=True,
     ),
 }  # fmt: skip

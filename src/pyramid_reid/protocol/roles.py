@@ -1,4 +1,8 @@
-"""Identity splits, query and gallery roles, and which images become low resolution."""
+"""Which crops are queries, gallery or training, and which become low resolution.
+
+`decide` starts from the preset of the set (`presets`): it splits identities, takes the queries from
+the low-resolution side and the gallery from the other, and draws the down-sampling factors.
+"""
 
 from __future__ import annotations
 
@@ -146,8 +150,8 @@ def decide(
     official = protocol.official and bool(raw.role.isin(["train", "query"]).any())
     if not official and protocol.low_camera is None:
         raise UserError(
-            f"{protocol.name} gives images no roles, and no camera asks: set simulate.low_camera"
-            " to the number of the camera whose crops are the queries, or to random"
+            f"{protocol.name} gives images no roles: set simulate.low_camera to the camera that the"
+            " queries come from, or to random"
         )
     low = _low_side(raw, protocol, official, seed, split)
     if official:
@@ -158,8 +162,12 @@ def decide(
     sides = None if protocol.mixed or not low.any() else low[train.index]
     held_out = _held_out(train, sides, validation, seed, split)
     of_held_out = train[train.pid.isin(held_out)]
-    asks = _asking(of_held_out, seed, split) if sides is None else sides[of_held_out.index]
-    role[of_held_out.index] = np.where(asks, "val_query", "val_gallery")
+    is_query = (
+        _first_of_each_camera(of_held_out, seed, split)
+        if sides is None
+        else sides[of_held_out.index]
+    )
+    role[of_held_out.index] = np.where(is_query, "val_query", "val_gallery")
     ratio = np.where(low, _draw_ratios(raw, protocol, seed, split), 1)
     return raw.assign(role=role, ratio=ratio, left_out=why)[[*COLUMNS, "left_out"]]
 
@@ -248,10 +256,11 @@ def _official_roles(
 def _held_out(
     train: pd.DataFrame, low: pd.Series | None, count: int, seed: int, split: int
 ) -> set[int]:
-    """Training identities for validation: drawn among those that can be found by another camera.
+    """Training identities for validation: drawn among those seen by another camera, too.
 
     Args:
-        low: whether each crop is on the LR side, whose crops ask; None where every camera may ask.
+        low: whether each crop is on the LR side, which the queries come from; None if they may
+            come from every camera.
     """
     if not count:
         return set()
@@ -271,12 +280,12 @@ def _held_out(
     return {int(pid) for pid in rng.permutation(candidates)[:count]}
 
 
-def _asking(images: pd.DataFrame, seed: int, split: int) -> pd.Series:
-    """Which crops of held-out people ask where every camera may: the first of each camera.
+def _first_of_each_camera(images: pd.DataFrame, seed: int, split: int) -> pd.Series:
+    """Which crops of held-out people are queries if every camera may have some: its first one.
 
-    Every one of them finds a crop of another camera in the gallery: of a person of whom two
-    cameras have several crops in any case; otherwise the camera that has several, or a drawn one
-    where each has a single crop, only answers.
+    Each query needs a gallery crop from another camera. If two cameras have several crops of the
+    person, there always is one. Otherwise the camera with several crops, or a random one if each
+    has a single crop, has gallery crops only.
     """
     first = ~images.duplicated(["pid", "camid"])
     of_camera = images.groupby(["pid", "camid"]).path.transform("size")
@@ -284,8 +293,8 @@ def _asking(images: pd.DataFrame, seed: int, split: int) -> pd.Series:
     cameras = first.groupby(images.pid).transform("sum")
     rng = np.random.default_rng(derive_seed(seed, "validation gallery", str(split)))
     drawn = images.camid == images.pid.map(_draw_camera(images, rng))
-    only_answers = ((several == 0) & drawn) | ((several == 1) & (of_camera > 1))
-    return first & ~(only_answers & (cameras > 1))
+    gallery_only = ((several == 0) & drawn) | ((several == 1) & (of_camera > 1))
+    return first & ~(gallery_only & (cameras > 1))
 
 
 def _draw_ratios(raw: pd.DataFrame, protocol: Protocol, seed: int, split: int) -> NDArray[np.int64]:

@@ -1,9 +1,9 @@
-"""The pyramid's crop stores, written at places that are known in advance.
+"""The pyramid's crop stores, written to positions that are known in advance.
 
-A restored crop's size is its own size times the scale, so every pixel has its place before anything
-is restored: batches are written in any order, by any number of processes, and nothing but the
-batches under way is in memory. What is finished is noted down every few seconds with its hash, and
-a killed run goes on there: what is noted and still whole is not restored again.
+A restored crop has its original size times the scale, so the position of every pixel is known
+before anything is restored. Any number of processes write batches in any order, and only the
+batches in progress are in memory. Finished batches are noted every few seconds with their hash; a
+killed run resumes from there and does not restore batches again that are noted and intact.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def generate(
         model: in evaluation mode, on its device.
         store: crops at their own size, in the order that the results have, too.
         folders: of the crop store of each scale; siblings, beside which notes are kept. Once more
-            with the same, this only mends what was damaged since.
+            with the same, this only repairs what was damaged since.
         batch_pixels: low-resolution pixels of a batch.
         threads: of this process; on the CPU, batches that are restored at once.
         what: of the progress bar.

@@ -1,4 +1,4 @@
-"""Restoring many crops of many sizes."""
+"""Restoration of many crops of different sizes, in batches."""
 
 from __future__ import annotations
 

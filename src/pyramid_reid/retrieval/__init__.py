@@ -1,1 +1,4 @@
-"""Distances, fusion, ranking metrics, re-ranking, uncertainty: NumPy alone."""
+"""Distances, fusion, ranking metrics, re-ranking, uncertainty; NumPy only.
+
+Ties are resolved in `metrics`; only `distance`, `fusion` and `rerank` compute or change distances.
+"""

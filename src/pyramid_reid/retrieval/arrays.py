@@ -1,7 +1,7 @@
-"""Numbers and labels as callers have them, as the arrays that this package works on.
+"""Conversion of callers' numbers and labels to the arrays that this package uses.
 
-Lists, integers, half precision, data frames' columns and torch's tensors, on whatever device, are
-converted. What cannot be is refused in one sentence.
+Lists, integers, half precision, columns of data frames, and torch tensors on any device are
+converted. Anything else is refused with a one-line error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Cosine distances, and their files: written and read in runs of rows.
+"""Cosine distances, and their files: written and read in blocks of rows.
 
-Files are read into memory of the reader's own, not mapped: the pages of a map count as memory of
-the process, and a distance matrix of MTA-ReID has 3.7 GB.
+Files are read into the reader's own buffer, not mapped: mapped pages count as memory of the
+process, and a distance matrix of MTA-ReID has 3.7 GB.
 """
 
 from __future__ import annotations

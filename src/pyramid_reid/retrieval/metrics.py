@@ -2,21 +2,21 @@
 
 Three rules say which gallery images a query is ranked against:
 
-- `market1501`: all, but those of the query's own person from the query's own camera are left out
-  (Zheng et al., ICCV 2015).
-- `all_shot`: all; cameras play no part.
-- `single_shot`: one image per person, drawn at random, many times over (CUHK03 classic, VIPeR,
-  CAVIAR4REID). A draw is the same for all queries; where the image drawn of the query's own person
-  is from the query's own camera, the next one drawn from another camera takes its place. Images of
-  pids that no query has are distractors and all of them are ranked: many sets give one pid to all
-  strangers (Market-1501's 0000), and one image drawn for all of these would leave no gallery.
+- `market1501`: all except those of the query's person from the query's camera (Zheng et al., ICCV
+  2015).
+- `all_shot`: all; cameras are ignored.
+- `single_shot`: one random image per person, drawn several times (CUHK03 classic, VIPeR,
+  CAVIAR4REID). A draw is the same for all queries. If the drawn image of the query's person is from
+  the query's camera, that person's next drawn image from another camera replaces it. Images of pids
+  without a query are distractors, and all of them are ranked: many sets give all strangers one pid
+  (Market-1501's 0000), and drawing a single image for all of these would leave almost no gallery.
 
-An image of another person at the same distance as a true match is ranked before it: the figures do
-not depend on the order of the gallery, and a network that gives all images the same feature scores
-nothing by luck. Infinite distances rank as they compare; NaN is refused.
+Ties: an image of another person at the same distance as a true match is ranked before it. So the
+figures do not depend on the order of the gallery, and a network that gives all images the same
+feature scores zero. Infinite distances are ranked like any others; NaN is refused.
 
-A query without a true match cannot be ranked and is left out, as all public evaluators do; the
-results say which ones were judged.
+A query without a true match cannot be ranked and is left out, as in all public evaluators; the
+results say which queries were judged.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """k-reciprocal re-ranking (Zhong et al., CVPR 2017) of the fused distance, in runs of rows.
 
-The published programs hold several dense matrices of (queries + gallery)². Here each image's
-encoding is a sparse row, and distances are products of features, made for some rows at a time: the
-fused distance sum_b w_b (1 - q_b · g_b) is sum_b w_b - q · g, if q and g join the branches'
-features, each times the root of its weight.
+The published code holds several dense matrices of (queries + gallery)². Here each image's encoding
+is a sparse row, and distances are computed a few rows at a time as products of features: the fused
+distance sum_b w_b (1 - q_b · g_b) equals sum_b w_b - q · g, where q and g concatenate the branches'
+features, each multiplied by the square root of its weight.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Sweep:
         wrong = ~((distances >= 0) & (distances < np.inf)).all(axis=(0, 2))
         if wrong.any():
             query = start + int(np.flatnonzero(wrong)[0])
-            raise ValueError(f"query {query} has a distance that is NaN, infinite or below 0")
+            raise ValueError(f"query {query} has a distance that is NaN, infinite or negative")
         for row in range(rows):
             query = start + row
             draws = self._judge.columns(query)

@@ -1,13 +1,13 @@
-"""How far a figure may be chance: intervals and paired tests over identities. NumPy only.
+"""Uncertainty of figures: intervals and paired tests over identities. NumPy only.
 
-Queries of one person share clothes, pose and gallery images: they are no independent
-observations, identities are. So identities are resampled, with all their queries (cluster
-bootstrap; Efron and Tibshirani 1993, ch. 8), and a difference between two rankings is tested by
-giving each identity's difference a random sign (Fisher's randomisation test).
+Queries of one person share clothes, pose and gallery images, so they are not independent;
+identities are. Therefore identities are resampled with all their queries (cluster bootstrap; Efron
+and Tibshirani 1993, ch. 8), and a difference between two rankings is tested by giving each
+identity's difference a random sign (Fisher's randomisation test).
 
-Both say how the figures would vary with other people before the same networks. They say nothing of
-other trainings; the deviation over splits does. What a query reached is its mean over single-shot
-draws: the noise of draws is in neither, and has a figure of its own (`evaluation.report`).
+Both show how the figures would vary with other people and the same networks, not with other
+trainings; the deviation over splits shows that. A query's figure is its mean over single-shot
+draws; the noise of draws is in neither, and is reported separately (`rankings.report`).
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Patterns:
             columns: each named group is a column.
 
         Raises:
-            UserError: one is no regular expression, or names what cannot be a column.
+            UserError: one is not a regular expression, or names what cannot be a column.
         """
         found = []
         for option, text, name in (
@@ -75,7 +75,9 @@ class Patterns:
             try:
                 pattern = re.compile(text)
             except re.error as error:
-                raise UserError(f"{option} {text!r} is no regular expression: {error}") from error
+                raise UserError(
+                    f"{option} {text!r} is not a regular expression: {error}"
+                ) from error
             groups: dict[str, str | int] = {group: group for group in pattern.groupindex}
             if name:
                 groups.setdefault(name, min(1, pattern.groups))

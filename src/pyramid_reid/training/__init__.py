@@ -1,1 +1,1 @@
-"""What both trainings share: checkpoints, several processes, live curves, foreign weights."""
+"""Shared by both trainings: checkpoints, several processes, live curves, weights from elsewhere."""

@@ -1,12 +1,12 @@
-"""Work in progress, outside the stages' outputs, so that a killed stage goes on where it was.
+"""Work in progress, outside the stages' outputs, so that a killed stage can resume.
 
-DVC removes a stage's outputs before it runs, so this lies in a folder of its own, in a subfolder
-named by a hash of everything that the result depends on: what was begun with other params, data or
-code is never found.
+DVC removes a stage's outputs before it runs, so checkpoints have a folder of their own. Each lies
+in a subfolder named by a hash of everything that the result depends on: work that started with
+other params, data or code is never found.
 
-A training's last state, without what only going on needs, is kept after its stage: a machine that
-goes down after the stage's last line, but before DVC has noted its outputs, loses nothing. It goes
-when a training with another key saves its first state.
+A training's last state is kept after its stage, without what only resuming needs. So nothing is
+lost if the machine goes down after the stage has ended but before DVC has recorded its outputs. It
+is removed when a training with another key saves its first state.
 """
 
 from __future__ import annotations

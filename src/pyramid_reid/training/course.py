@@ -1,4 +1,4 @@
-"""The course of a training: its steps from the last checkpoint on, its curve, and when it stops."""
+"""The course of a training: its steps since the last checkpoint, its loss curve, and divergence."""
 
 from __future__ import annotations
 

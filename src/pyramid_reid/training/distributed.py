@@ -1,8 +1,8 @@
 """One training on several processes: a thin layer over torch.distributed.
 
-`torchrun` starts the same stage in every process. Each makes its part of
-every batch; gradients are summed; only the main process writes. Started by plain `python`, a stage
-is one process, and nothing here does anything.
+`torchrun` starts the same stage in every process. Each computes its part of every batch, gradients
+are summed, and only the main process writes. With plain `python` there is one process, and these
+functions do nothing.
 """
 
 from __future__ import annotations

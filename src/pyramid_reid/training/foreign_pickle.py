@@ -1,4 +1,4 @@
-"""What a pickle names that is no tensor, read without running it."""
+"""The names of the non-tensors in a pickle, read without running it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training's figures while it runs, kept by dvclive for `dvc plots show` and editors."""
+"""A training's figures while it runs, written by dvclive for `dvc plots show` and editors."""
 
 from __future__ import annotations
 

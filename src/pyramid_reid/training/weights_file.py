@@ -1,4 +1,4 @@
-"""Weights in files of whatever origin, read without running any code that is in them."""
+"""Weights files of any origin, read without running code in them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read(path: Path) -> Checkpoint:
         held = advice(path, NUMBERS.keys(), (*EMA, *PLAIN)) if pickled else ""
         # torch's own words advise to run the file's code
         said = type(error).__name__ if "weights_only" in str(error) else printable(reason(error))
-        raise UserError(held or f"{path} is no checkpoint ({said})") from error
+        raise UserError(held or f"{path} is not a checkpoint ({said})") from error
     plain, _ = _below(content, PLAIN)
     ema, where = _below(content, EMA)
     if not ema:  # it may stand beside the weights
@@ -150,7 +150,9 @@ def _bare(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 def _check(path: Path, name: str, value: Tensor) -> None:
     """Raise UserError unless a tensor is one of finite numbers."""
     if value.is_meta or value.is_quantized or value.layout != torch.strided:
-        raise UserError(f"{path}: {printable(name)} is no plain tensor of numbers: save it as one")
+        raise UserError(
+            f"{path}: {printable(name)} is not a plain tensor of numbers: save it as one"
+        )
     broken = value.numel() - int(value.isfinite().sum())
     if broken:
         raise UserError(
@@ -171,7 +173,7 @@ def metadata(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return dict(file.metadata() or {})
     except (*DAMAGED, SafetensorError) as error:
-        raise UserError(f"{path} is no checkpoint ({reason(error)})") from error
+        raise UserError(f"{path} is not a checkpoint ({reason(error)})") from error
 
 
 def of_split(path: Path, split: str, section: str, branch: str = "") -> Path:

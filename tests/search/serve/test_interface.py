@@ -229,7 +229,7 @@ def test_an_unknown_crop_is_said(client):
     ("content", "said"),
     [
         (b"", "picture 1 is empty"),
-        (b"GIF89a", "picture 1 is no JPEG, PNG, BMP image"),
+        (b"GIF89a", "picture 1 is not a JPEG, PNG or BMP image"),
         (b"<html>", "picture 1 is a web page"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The drawn set: people of boxes and tubes, seen by two cameras."""
+"""The synthetic set: people made of boxes and tubes, seen by two cameras."""

@@ -1,7 +1,7 @@
 """The embedded data set: procedural pedestrians seen by two surveillance cameras.
 
-A pure function of its arguments.  Who somebody is lies in clothing, patterns, build and bags; the
-palette is shared, and camera, light and background blur the mean colour of a crop.
+A pure function of its arguments. People differ in clothing, patterns, build and bags. They share
+one palette, and camera, light and background change the mean colour of a crop.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""OSNet, and what it takes in."""
+"""OSNet and its input."""

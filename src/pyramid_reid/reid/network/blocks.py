@@ -1,4 +1,4 @@
-"""torchreid's OSNet blocks, with the same layers by the same names, in fewer operations."""
+"""torchreid's OSNet blocks with the same layers under the same names, in fewer operations."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def _module(name: str) -> ModuleType:
     # a name of our own: whoever imports torchreid gets torchreid's modules, not these
     spec = importlib.util.spec_from_file_location(f"{__name__}.{name}", file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no module")
+        raise ImportError(f"{file} is not a module")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -86,6 +86,7 @@ def load(path: Path) -> tuple[nn.Module, int, int]:
             raise ValueError(f"input of {height}x{width} pixels")
     except (*DAMAGED, SafetensorError) as error:
         raise UserError(
-            f"{path} is no re-identification network ({reason(error)}); run `dvc repro train_reid`"
+            f"{path} is not a re-identification network ({reason(error)});"
+            " run `dvc repro train_reid`"
         ) from error
     return model.eval(), height, width

@@ -1,1 +1,1 @@
-"""Training of OSNet: batches, augmentation, pretrained starts, the loop."""
+"""Training of OSNet: batches, augmentation, pretrained weights, the loop."""

@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole batch where several processes share it."""
+"""Batch normalisation over the whole batch if several processes share it."""
 
 from __future__ import annotations
 

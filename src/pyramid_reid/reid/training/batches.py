@@ -1,4 +1,4 @@
-"""The training crops, which make a batch, and their way to the device while another is computed."""
+"""The training crops: how batches are drawn, and read ahead while another one is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights to start from or to judge: torchreid's published ones, another run's, or a checkpoint."""
+"""Initial weights, or weights to evaluate: torchreid's, another run's, or a checkpoint's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named starts: published weights by the set that trained them, and what is known of their origin.
+"""Published weights by training set, and what is known of their origin.
 
 Names, Google Drive ids and what trained each file are those of torchreid's model zoo
 (docs/MODEL_ZOO.md of github.com/KaiyangZhou/deep-person-reid; its package repeats the ids in

@@ -1,1 +1,1 @@
-"""Compiled loops for CPUs, each with a twin in torch."""
+"""Compiled loops for CPUs; each has a reference in torch."""

@@ -1,4 +1,4 @@
-"""Compiled loops over arrays, for what torch's operators do slowly on a CPU."""
+"""Compilation of loops over arrays, for what torch's operators do slowly on a CPU."""
 
 from __future__ import annotations
 

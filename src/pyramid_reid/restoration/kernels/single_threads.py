@@ -1,4 +1,4 @@
-"""Work of torch that runs side by side, on one thread each."""
+"""Parallel work with torch, each part on one thread."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The reconstructor: an extractor (HAN or SwinIR) and three heads."""
+"""The reconstructor: an extractor (`swinir`, `han`) and a head per scale (`reconstructor`)."""

@@ -2,8 +2,8 @@
 
 Residual groups of channel-attention blocks (RCAN, Zhang et al., ECCV 2018), then attention over
 their outputs (LAM) and over channels and positions (CSAM). As in the authors' code, the output of
-the convolution after the last group counts as one more layer for LAM. Modules bear the names that
-they have there.
+the convolution after the last group counts as one more layer for LAM. Modules have the names of the
+authors' code.
 
 Crops of several sizes may share a batch: a mask says where each of them is. Everything outside is
 held at zero, which is what a convolution pads a crop with anyway, and takes no part in the pooling.

@@ -1,4 +1,4 @@
-"""Images as the networks of restoration take and give them."""
+"""Conversion between pixels and the tensors of the restoration networks."""
 
 from __future__ import annotations
 

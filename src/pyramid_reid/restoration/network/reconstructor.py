@@ -1,4 +1,4 @@
-"""RC: three images of rising resolution from one set of features, and its file format."""
+"""The reconstructor RC: an extractor and three heads (×2, ×3, ×4), and its file format."""
 
 from __future__ import annotations
 
@@ -165,6 +165,6 @@ def load(path: Path) -> Reconstructor:
         model.load_state_dict(load_file(path))
     except (*DAMAGED, SafetensorError) as error:
         raise UserError(
-            f"{path} is no reconstructor ({reason(error)}); run `dvc repro train_reconstructor`"
+            f"{path} is not a reconstructor ({reason(error)}); run `dvc repro train_reconstructor`"
         ) from error
     return model.eval()

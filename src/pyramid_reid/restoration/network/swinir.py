@@ -1,8 +1,8 @@
 """The transformer extractor: the trunk of SwinIR (Liang et al., ICCV Workshops 2021).
 
 Swin blocks come from timm; what SwinIR adds to them (residual groups closed by a convolution, a
-long skip around all of them, no down-sampling) is here. Modules bear the names that they have in
-the authors' code, so that published weights fit.
+long skip around all of them, no down-sampling) is here. Modules have the names of the
+authors' code, so that published weights fit.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Training of the reconstructor, and how good a restoration is."""
+"""Training of the reconstructor, and the quality of its images."""

@@ -1,8 +1,8 @@
 """Training pairs: from each high-resolution crop the low-resolution input and three targets.
 
 The input is the crop down-sampled by the largest scale S; the target of the head of scale s is
-the crop down-sampled by S / s, so that every head has a real image of its own resolution to aim
-at, and the largest one the crop itself. All of it is made once and kept in memory as uint8.
+the crop down-sampled by S / s. So every head has a real target of its own resolution; the target of
+the largest head is the crop itself. All pairs are made once and kept in memory as uint8.
 """
 
 from __future__ import annotations

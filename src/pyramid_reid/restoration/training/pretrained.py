@@ -1,4 +1,4 @@
-"""Starting a training from weights that are already there, or judging a network without any."""
+"""Training from existing weights, or evaluating a network without training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a restoration is: PSNR and SSIM per scale, beside bicubic up-sampling."""
+"""Quality of restored images: PSNR and SSIM per scale, compared with bicubic up-sampling."""
 
 from __future__ import annotations
 

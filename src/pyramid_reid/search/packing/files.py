@@ -130,7 +130,7 @@ def restorer(path: Path, out: Path, trained_on: str, licence: str) -> Restorer:
     """Copy a reconstructor and describe it; one that has learned nothing is said to.
 
     Raises:
-        UserError: the file is no reconstructor.
+        UserError: the file is not a reconstructor.
     """
     target = out / "restorer.safetensors"
     try:
@@ -138,7 +138,7 @@ def restorer(path: Path, out: Path, trained_on: str, licence: str) -> Restorer:
         learned = architecture["size"] is not None
         extractor, scales = extractor_of(architecture), tuple(architecture["scales"])
     except (ValueError, TypeError, LookupError) as error:
-        raise UserError(f"{path} is no reconstructor ({reason(error)})") from error
+        raise UserError(f"{path} is not a reconstructor ({reason(error)})") from error
     shutil.copyfile(path, target)
     return Restorer(
         file=target.name,
@@ -166,7 +166,7 @@ def _branch(branch: str, folder: Path, out: Path, people: str, name: str) -> Bra
             licence = f"{licence}. Start: {start['licence']}"
         described_as = network["name"], network["height"], network["width"]
     except (ValueError, TypeError, LookupError) as error:
-        raise UserError(f"{path} is no re-identification network ({reason(error)})") from error
+        raise UserError(f"{path} is not a re-identification network ({reason(error)})") from error
     shutil.copyfile(path, target)
     return BranchNetwork(
         file=target.name,

@@ -1,1 +1,1 @@
-"""What trains an OSNet faster on a CPU, each beside its twin in torch."""
+"""Faster training of OSNet on a CPU; each function has a reference in torch."""

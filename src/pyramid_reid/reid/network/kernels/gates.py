@@ -1,8 +1,8 @@
-"""The sum of OSNet's gated streams, in fewer passes over memory than torchreid takes.
+"""The sum of OSNet's gated streams, in fewer passes over memory than in torchreid.
 
-On a CPU an OSNet is trained as fast as its activations come from memory, and where four streams
-are multiplied by their gates and added up, and back again, every step is a pass over all of them.
-Here one pass takes each stream, one its gradient.
+On a CPU, memory bandwidth limits the training of an OSNet. Multiplying four streams by their gates
+and adding them up, forward and backward, takes a pass over all of them per operation. Here each
+stream takes one pass, and so does its gradient.
 """
 
 from __future__ import annotations

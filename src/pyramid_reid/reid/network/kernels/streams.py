@@ -1,10 +1,10 @@
-"""OSNet's four streams side by side: one layer of all of them at once.
+"""OSNet's four streams stacked: one layer of all of them at once.
 
-A block of OSNet sends the same features through four streams of one to four small layers, which
-torchreid computes one after the other: ten. Here the first layers of all streams are one, then the
-second ones of the streams that have one, and so on: four. Where maps are small, much of a training
-goes into starting operations and into threads that wait for each other, and there are fewer of
-them.
+A block of OSNet sends the same features through four streams of one to four small layers. torchreid
+computes these ten layers one after the other. Here the first layers of all streams are one
+operation, then the second layers of the streams that have one, and so on: four operations. Where
+feature maps are small, much of the training time goes into starting operations and synchronising
+threads, so fewer operations are faster.
 """
 
 from __future__ import annotations
