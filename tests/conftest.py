@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
 
 from pyramid_reid.core import params as params_module
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
@@ -17,6 +18,8 @@ from pyramid_reid.core.runtime import pin_environment, start_torch
 
 pin_environment(2)  # before any test module imports torch
 os.environ["PYTHONIOENCODING"] = "utf-8"  # of programs that tests start, and read as that
+settings.register_profile("shared machine", deadline=None)  # its load is no fault of the code
+settings.load_profile("shared machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 # last, as a module of the same name elsewhere is meant

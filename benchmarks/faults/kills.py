@@ -68,7 +68,7 @@ def kills(
 
 
 def refusal(project: Project) -> str:
-    """What DVC says of a dvc.lock that a kill has cut off, once it is repaired; "" if it can read it."""
+    """What DVC says of a dvc.lock that a kill truncated, which is then repaired; else ""."""
     status = project.run("dvc", "status")
     return status.said if status.code and follow(status.said, project.folder) else ""
 
