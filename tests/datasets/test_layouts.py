@@ -306,7 +306,7 @@ def test_cuhk03_s_new_split_gives_roles(cuhk):
         RawImage("2_001_1_03.png", 2001, 1, "train"),
     ]
     (cuhk / "cuhk03_new_protocol_config_detected.mat").write_bytes(b"no .mat")
-    with pytest.raises(UserError, match="is no readable"):
+    with pytest.raises(UserError, match="is not a readable"):
         DATASETS["cuhk03"].read(cuhk, "detected_new")
     (cuhk / "cuhk03_new_protocol_config_detected.mat").unlink()
     with pytest.raises(UserError, match=r"holds no cuhk03_new_protocol_config_detected\.mat"):

@@ -128,7 +128,7 @@ def test_branches_with_other_crops_are_refused(folders):
     other = LABELS | {"query": table([2, 1], 2)}
     write(folders["h1"] / "split_2", GOOD, other)
     write(folders["ori"] / "split_2", GOOD)
-    with pytest.raises(UserError, match="ranks other query crops"):
+    with pytest.raises(UserError, match="ranks different query crops"):
         evaluate_splits(folders, {"ori": 1.0, "h1": 1.0}, MARKET)
 
 
@@ -345,5 +345,5 @@ def test_features_that_cannot_be_re_ranked_are_named(tmp_path, damage):
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"pid,camid\n1,a\n", b"pid,camid\n1,1\n"])
 def test_a_damaged_table_of_crops_is_named(folders, content):
     (folders["h1"] / "split_1" / "query.csv").write_bytes(content)
-    with pytest.raises(UserError, match=r"h1/split_1/query\.csv (is no table|lacks the column)"):
+    with pytest.raises(UserError, match=r"h1/split_1/query\.csv (is not a table|lacks the column)"):
         evaluate_splits(folders, {"ori": 1.0, "h1": 1.0}, MARKET)

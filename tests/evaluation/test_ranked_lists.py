@@ -79,5 +79,5 @@ def test_the_picture_frames_right_and_wrong_in_their_colours(ranked, tmp_path):
 def test_a_store_of_other_crops_is_refused(ranked):
     split, folders, store = ranked
     store.index.loc[store.index.role == "gallery", "source"] = "other"
-    with pytest.raises(UserError, match="gallery crops of split_0 are others"):
+    with pytest.raises(UserError, match="gallery crops of split_0 are not those"):
         ranked_lists.lists(split, folders, store, {"ori": 0.5}, "market1501")

@@ -184,7 +184,7 @@ def test_branches_that_do_not_belong_together_are_refused(folders):
     labels = LABELS | {"query": table(PIDS[::-1], 2)}
     for role, crops in labels.items():
         crops.to_csv(folders["h1"] / "split_0" / f"{role}.csv", index=False)
-    with pytest.raises(UserError, match="ranks other query crops"):
+    with pytest.raises(UserError, match="ranks different query crops"):
         sweep(folders, Judging(), 0.5)
 
 
