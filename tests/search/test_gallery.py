@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.search.gallery import Frame, Patterns, as_time, listed
+from pyramid_reid.search.gallery import Frame, Patterns, listed
+from pyramid_reid.search.times import as_time
 from search.conftest import paint
 
 NONE = Patterns()

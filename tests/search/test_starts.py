@@ -110,8 +110,11 @@ def test_a_network_without_such_a_start_is_told_which_have_one(tmp_path):
 def test_another_file_under_the_name_is_refused_by_its_pinned_hash(tmp_path, monkeypatch):
     (tmp_path / "osnet_x0_25_msmt17.pth").write_bytes(b"something else")
     monkeypatch.setenv(starts.FOLDER, str(tmp_path))
-    with pytest.raises(UserError, match=r"not that of reid.pretrained_sha256"):
+    with pytest.raises(UserError, match=r"not that of the msmt17 that is known") as caught:
         pretrained.find("msmt17", "osnet_x0_25", None, tmp_path / "new")
+    assert "pretrained_sha256" not in str(caught.value)  # nobody has set it
+    with pytest.raises(UserError, match=r"not that of reid.pretrained_sha256"):
+        pretrained.find("msmt17", "osnet_x0_25", "0" * 64, tmp_path / "new")
 
 
 def test_a_word_that_is_neither_name_nor_file_lists_the_names(tmp_path):

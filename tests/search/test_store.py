@@ -159,11 +159,49 @@ def shared_store(tmp_path_factory):
     return store
 
 
-def test_dates_are_compared_as_they_are_stored():
-    given = "time > '2024-05-12 9:00' and path = 'taken 2024-05-12 at 9'"
-    assert (
-        filters.condition(given) == "time > '2024-05-12T09:00' and path = 'taken 2024-05-12 at 9'"
-    )
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("time > '2024-05-12 9:00'", "time > '2024-05-12T09:00:00'"),
+        ("'2024-05-12'<=time", "'2024-05-12T00:00:00'<=time"),
+        ("\"time\" = '20240512T120000+0200'", "\"time\" = '2024-05-12T10:00:00'"),
+        (
+            "TIME not between '2024-05-12 10:00' and '1715508902'",
+            "TIME not between '2024-05-12T10:00:00' and '2024-05-12T10:15:02'",
+        ),
+        (
+            "`time` in ('2024-05-12 10:00', '2024-05-13') or pid = '2024-05-12 10:00'",
+            "`time` in ('2024-05-12T10:00:00', '2024-05-13T00:00:00') or pid = '2024-05-12 10:00'",
+        ),
+    ],
+)
+def test_times_are_compared_as_they_are_stored(given, taken):
+    assert filters.condition(given) == taken
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "pid = '2024-05-12 9 people'",
+        "pid = '2024-05-12 09:00'",
+        "path = 'taken 2024-05-12 at 9'",
+        "pid = 'time > ''2024-05-12 9:00'''",
+        "lower(time) = '2024-05-12 9:00'",
+        "my_time = '2024-05-12 9:00' and box.time = '2024-05-12 9:00'",
+        "time like '2024-05-12%' and time is not null",
+        "time = pid",
+    ],
+)
+def test_other_texts_stand_as_they_are_written(given):
+    assert filters.condition(given) == given
+
+
+def test_what_is_compared_with_a_time_is_one(filled):
+    store, *_ = filled
+    assert store.count("time = '2024-05-12 10:07'") == 1
+    assert store.count("time > '2024-05-12 10:57' and time <= '2024-05-12 12:59+02:00'") == 2
+    with pytest.raises(UserError, match=r"--where has the time 'noon', which is neither ISO 8601"):
+        store.count("time > 'noon'")
 
 
 def files(folder):

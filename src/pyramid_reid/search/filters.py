@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 
 from pyramid_reid.core.errors import UserError, reason
+from pyramid_reid.search.times import as_time
 
 LITERAL = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|`[^`]*`")
 """Text and quoted names: what stands inside is no SQL."""
-DATE = re.compile(r"'(\d{4}-\d\d-\d\d)[ T](\d\d?)([^']*)'")
+TEXT = r"'(?:[^']|'')*'"
+_TIME = r"(?<![\w.])(?:time\b|\"time\"|`time`)(?!\s*[.(])"
+_SIGN = r"\s*(?:<=|>=|<>|!=|==|=|<|>)\s*"
+COMPARED = re.compile(
+    rf"(?P<compared>{_TIME}{_SIGN}{TEXT}|{TEXT}{_SIGN}{_TIME}"
+    rf"|{_TIME}\s+(?:not\s+)?between\s+{TEXT}\s+and\s+{TEXT}"
+    rf"|{_TIME}\s+(?:not\s+)?in\s*\(\s*{TEXT}(?:\s*,\s*{TEXT})*\s*\))|{LITERAL.pattern}",
+    re.IGNORECASE,
+)
+"""Times that the column `time` is compared with; any other text stands as it is written."""
 LONGEST = 100_000
 """Characters of a condition: what a list of a thousand ids needs."""
 FUNCTIONS = {"lower", "upper", "abs", "cast", "starts_with", "ends_with", "regexp_like"}
@@ -22,10 +32,11 @@ HELP = (
 
 
 def condition(where: str) -> str:
-    """A condition as the store takes it: one expression, dates in it as `time` is stored.
+    """A condition as the store takes it: one expression, in which `time` meets what it may equal.
 
     Raises:
-        UserError: it is empty, holds more than one expression, or its brackets do not match.
+        UserError: it is empty, holds more than one expression, compares `time` with what is none,
+            or its brackets do not match.
     """
     bare = LITERAL.sub("''", where)
     if not where.strip():
@@ -47,7 +58,22 @@ def condition(where: str) -> str:
             break
     if depth:
         raise UserError(f"--where {where!r} has brackets that do not match: {HELP}")
-    return DATE.sub(lambda found: f"'{found[1]}T{found[2].zfill(2)}{found[3]}'", where)
+    return COMPARED.sub(_as_stored, where)
+
+
+def _as_stored(found: re.Match[str]) -> str:
+    """A comparison of `time`, its texts written as the store writes times."""
+    if found["compared"] is None:
+        return found[0]
+    return re.sub(TEXT, lambda text: quoted(_time(text[0][1:-1])), found[0])
+
+
+def _time(text: str) -> str:
+    try:
+        # an hour may have one digit, as people write it
+        return as_time(re.sub(r"(?<=[T ])(\d)(?=:)", r"0\1", text)) or text
+    except ValueError as error:
+        raise UserError(f"--where {error}: {HELP}") from error
 
 
 def refused(where: str, error: BaseException, columns: list[str]) -> UserError:

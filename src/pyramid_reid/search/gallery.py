@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.datasets.folders import OF_SYSTEMS
 from pyramid_reid.datasets.layout import SUFFIXES
 from pyramid_reid.search.store import BOX, HIDDEN, OWN, Box
+from pyramid_reid.search.times import as_time
 
 TABLES = (".csv", ".parquet")
 MOT = ".txt"
@@ -124,38 +124,6 @@ def check_names(names: Iterable[str], where: str) -> None:
                 f"{where}: the column {name!r} cannot be named in a condition: use letters, digits"
                 " and _"
             )
-
-
-def as_time(text: str) -> str | None:
-    """A time as the store keeps it, 2024-05-12T10:15:02: in this form text sorts as time does.
-
-    Args:
-        text: ISO 8601, in whole or in its short form 20240512T101502; or 20240512101502; or
-            seconds since 1970. A time with a zone becomes UTC.
-
-    Returns:
-        None where nothing stands there.
-
-    Raises:
-        ValueError: it is no such time.
-    """
-    text = text.strip()
-    if not text or text.casefold() in ("nan", "none", "null", "nat"):
-        return None
-    try:
-        if re.fullmatch(r"\d{9,10}(\.\d+)?", text):
-            time = datetime.fromtimestamp(float(text), UTC)
-        elif re.fullmatch(r"\d{14}", text):
-            time = datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
-        else:
-            time = datetime.fromisoformat(re.sub(r"[_ ]", "T", text, count=1))
-    except (ValueError, OverflowError) as error:
-        raise ValueError(
-            f"has the time {text!r}, which is neither ISO 8601 nor seconds since 1970"
-        ) from error
-    if time.tzinfo is not None:
-        time = time.astimezone(UTC).replace(tzinfo=None)
-    return time.isoformat()
 
 
 def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], dict[str, str]]:

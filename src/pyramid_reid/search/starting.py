@@ -108,12 +108,8 @@ def _file(start: str, network: str) -> Path:
     path = starts.locate(start, network, pooch.os_cache("pyramid-reid")) if named else Path(start)
     if not path.is_file():
         raise UserError(f"--start: {start} is no file, and none of {', '.join(starts.IDS)}")
-    expected = starts.pinned(start, network)
-    if expected and (found := files.sha256_of(path)) != expected:
-        raise UserError(
-            f"{path} has SHA-256 {found}, not that of the {start} that is known, {expected}: remove"
-            " the file to fetch it again, or give its path as --start if you mean this one"
-        )
+    if named:
+        starts.check_pinned(path, start, network)
     return path
 
 

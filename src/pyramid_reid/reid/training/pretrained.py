@@ -26,13 +26,13 @@ ENOUGH = 0.5
 def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path:
     """The file or folder of `reid.pretrained`; torchreid's file is fetched if it is not there yet.
 
-    torchreid publishes no checksums: where none is pinned, the file's own is printed, and held
+    torchreid publishes no checksums: where none is known, the file's own is printed, and held
     against `reid.pretrained_sha256` once that is set.
 
     Args:
         pretrained: a named start, or a path.
         model: name of the network.
-        sha256: what the file must have, in hexadecimal; None takes the pinned one, or any.
+        sha256: `reid.pretrained_sha256`, in hexadecimal; None takes what `starts` knows, or any.
         folder: where fetched files are kept.
 
     Raises:
@@ -42,7 +42,9 @@ def find(pretrained: str, model: str, sha256: str | None, folder: Path) -> Path:
     path = starts.locate(pretrained, model, folder) if named else Path(pretrained)
     if not path.exists():
         raise UserError(f"reid.pretrained: {path} is neither a file nor a folder")
-    check_hash(path, sha256 or (starts.pinned(pretrained, model) if named else None), "reid")
+    if sha256 is None and named and starts.check_pinned(path, pretrained, model):
+        return path
+    check_hash(path, sha256, "reid")
     return path
 
 

@@ -133,9 +133,21 @@ def locate(name: str, network: str, fetched: Path) -> Path:
     return fetched / file
 
 
-def pinned(name: str, network: str) -> str | None:
-    """SHA-256 that the file of a start must have, where it is known."""
-    return SHA256.get((name, network))
+def check_pinned(path: Path, name: str, network: str) -> bool:
+    """Hold the file of a start against the SHA-256 that is known of it; False where none is.
+
+    Raises:
+        UserError: it is another file.
+    """
+    expected = SHA256.get((name, network))
+    if expected is None:
+        return False
+    if (found := pooch.file_hash(path)) != expected:
+        raise UserError(
+            f"{path} has SHA-256 {found}, not that of the {name} that is known, {expected}: remove"
+            " the file to fetch it again, or give its path instead of the name if you mean this one"
+        )
+    return True
 
 
 def origin(name: str, sha256: str) -> Origin:
