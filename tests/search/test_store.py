@@ -250,6 +250,43 @@ def test_nothing_is_left_of_what_is_forgotten(tmp_path, monkeypatch, batches, in
         assert ann.probes(store.folder)
 
 
+def test_forgetting_again_and_again_leaves_nothing_and_keeps_the_index(tmp_path, monkeypatch):
+    store = Store.create(tmp_path / "store", describe())
+    features = features_of(100, 3, dim=64)
+    rows = table_of(features, pid=[str(n // 3) for n in range(300)])
+    with store.writing():
+        store.add(rows)
+    assert index_now(store, monkeypatch)
+    for person in (7, 8, 50, 99, 0):
+        pieces = {path.name for path in (store.folder / "crops.lance" / "_indices").iterdir()}
+        with store.writing():
+            assert store.forget(f"pid = '{person}'") == 3
+        for place in range(3 * person, 3 * person + 3):
+            assert not holding(store.folder, features[place].astype(np.float16).tobytes())
+            assert not holding(store.folder, rows["id"][place].as_py().encode())
+        held = {path.name for path in (store.folder / "crops.lance" / "_indices").iterdir()}
+        assert not pieces <= held  # codes of what is forgotten were in one of them at least
+    assert store.table.index_stats(ann.INDEX).num_indexed_rows == 285
+    for query in range(30, 150, 10):
+        near, exact = (
+            store.search(features[query], k=10, exact=each)["id"].to_pylist()
+            for each in (False, True)
+        )
+        assert len(set(near) & set(exact)) >= 9
+    monkeypatch.setattr(ann, "PIECES", 0)
+    assert index_now(store, monkeypatch).rows == 285
+    assert store.table.index_stats(ann.INDEX).num_indices == 1
+
+
+def test_where_few_rows_cannot_be_moved_all_are(filled, monkeypatch):
+    store, features, _ = filled
+    monkeypatch.setattr(Store, "_some_of", lambda *_: "false")
+    with store.writing():
+        assert store.forget("pid = '7'") == 3
+    assert not holding(store.folder, features[21].astype(np.float16).tobytes())
+    assert store.count() == 57
+
+
 def test_all_may_be_forgotten_and_the_store_is_filled_again(filled):
     store, features, ids = filled
     with store.writing():
@@ -266,7 +303,7 @@ def test_all_may_be_forgotten_and_the_store_is_filled_again(filled):
 
 def test_what_a_kill_left_of_the_forgotten_goes_with_the_next_writing(filled, monkeypatch):
     store, features, ids = filled
-    monkeypatch.setattr(Store, "_purge", lambda _: None)
+    monkeypatch.setattr(Store, "_purge", lambda *_: None)
     with store.writing():
         store.forget("pid = '7'")
     monkeypatch.undo()

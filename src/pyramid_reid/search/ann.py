@@ -30,6 +30,9 @@ NEW_ROWS = 2000
 """Rows that are not in the index yet, and are compared one by one, until it is kept up."""
 MANY_FILES = 24
 """Files of rows from which on they are joined."""
+PIECES = 8
+"""Of an index, each of which a search looks into; forgetting adds some. With more it is built anew.
+"""
 GROWN = 2
 """An index is built anew when there are so many times the rows that it was built for."""
 SAMPLE = 20
@@ -100,6 +103,7 @@ def keep_up(store: Store, *, anew: bool) -> Built | None:
     built, stats = read_record(store.folder), table.index_stats(INDEX)
     hour = timedelta(hours=1)
     grown = stats is None or built is None or rows >= GROWN * built.rows
+    grown = grown or stats.num_indices > PIECES
     if rows >= FROM_ROWS and (anew or grown):
         store.optimize(keep=hour)
         return _build(store, rows)
