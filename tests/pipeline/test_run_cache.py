@@ -8,6 +8,7 @@ import pytest
 import yaml
 from test_pipeline import STAGES, call, commit, content, edit, ran, set_up
 
+ME = {"GIT_COMMITTER_NAME": "me", "GIT_COMMITTER_EMAIL": "me@localhost"}
 WRITE = """
 import json, sys
 from pathlib import Path
@@ -53,11 +54,33 @@ def test_back_to_earlier_params_runs_no_stage(runs):
     assert call(project, "git", "status", "--porcelain") == ""
 
 
+def test_others_get_the_packed_model_by_its_path_or_by_a_release(runs, tmp_path):
+    project, _ = runs
+    remote, published = str(tmp_path / "remote"), tmp_path / "published"
+    edit(project, seed=1)
+    call(project, "dvc", "repro")
+    call(project, "dvc", "remote", "add", "--local", "-f", "-d", "there", remote)
+    call(project, "dvc", "push", "pack_model")
+    call(tmp_path, "git", "clone", "-q", str(project), str(published))
+    call(published, "dvc", "remote", "add", "-d", "there", remote)
+    commit(published, "a remote")
+    # DVC takes annotated tags NAME@vVERSION for releases, and no others
+    call(published, "git", "tag", "-a", "-m", "first", "pyramid-reid@v1.0.0", **ME)
+    call(tmp_path, "dvc", "get", str(published), "data/model", "-o", "by_path")
+    call(tmp_path, "dvc", "artifacts", "get", str(published), "pyramid-reid", "-o", "by_release")
+    packed = content(project / "data", "model")
+    assert packed
+    for name in ("by_path", "by_release"):
+        (tmp_path / name).rename(tmp_path / "model")
+        assert content(tmp_path, "model") == packed
+        (tmp_path / "model").rename(tmp_path / name)
+
+
 def test_another_clone_that_pulls_the_run_cache_runs_no_stage(runs, tmp_path):
     project, made = runs
     edit(project, seed=1)
     call(project, "dvc", "repro")
-    call(project, "dvc", "remote", "add", "--local", "-d", "there", str(tmp_path / "remote"))
+    call(project, "dvc", "remote", "add", "--local", "-f", "-d", "there", str(tmp_path / "remote"))
     call(project, "dvc", "push", "--run-cache")
     clone = tmp_path / "clone"
     call(tmp_path, "git", "clone", "-q", str(project), str(clone))

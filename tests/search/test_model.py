@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import pyramid_reid
@@ -47,6 +49,27 @@ def test_paths_pillow_images_and_arrays_give_the_same(model, pixels, tmp_path):
         (93, 39, 3),
         (124, 52, 3),
     ]
+
+
+def test_threads_share_a_model_and_get_what_one_alone_gets(folder, model):
+    rng = np.random.default_rng(3)
+    crops = [rng.integers(0, 256, (20 + n, 10 + n, 3), dtype=np.uint8) for n in range(6)]
+    alone = model.embed(crops), [model.embed([crop]) for crop in crops], model.restore(crops[5])
+    threads = torch.get_num_threads()
+    shared = pyramid_reid.load(folder)  # builds its networks while others ask
+    with ThreadPoolExecutor(8) as pool:
+        many = [pool.submit(shared.embed, crops) for _ in range(4)]
+        single = [pool.submit(shared.embed, [crop]) for crop in crops]
+        images = [pool.submit(shared.restore, crops[5]) for _ in range(4)]
+        dims = [pool.submit(getattr, shared, "dim") for _ in range(4)]
+        for each in many:
+            assert (each.result() == alone[0]).all()
+        for each, expected in zip(single, alone[1], strict=True):
+            assert (each.result() == expected).all()
+        for each in images:
+            assert all((a == b).all() for a, b in zip(each.result(), alone[2], strict=True))
+        assert {each.result() for each in dims} == {512}
+    assert torch.get_num_threads() == threads
 
 
 def test_boxes_are_cut_from_their_frame(model):

@@ -9,6 +9,7 @@ from contextlib import closing
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from threading import RLock
 from typing import Annotated
 
 import numpy as np
@@ -52,6 +53,9 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
 class Model:
     """A restorer and four OSNets, read from a model folder.
 
+    Threads may share one: its networks take one call at a time, which uses all cores, and other
+    calls wait.
+
     Attributes:
         description: what `model.json` says: scales, input sizes, origin, licences, calibration.
         weights: of the branches in the fusion.
@@ -62,6 +66,8 @@ class Model:
         # in the order of the branches; a file's keys are sorted
         self.weights = {str(name): self.description.weights[name] for name in BRANCH_NAMES}
         self._folder, self._device = folder, device
+        # of whatever builds or runs a network: torch's number of threads changes meanwhile
+        self._one_call = RLock()
 
     @cached_property
     def _restorer(self) -> reconstructor.Reconstructor:
@@ -115,7 +121,9 @@ class Model:
 
     def restore_all(self, images: Iterable[Crop]) -> list[list[Annotated[Pixels, "s*H s*W 3"]]]:
         """`restore` of many crops: crops of about one size are restored together."""
-        return restore(self._restorer, [as_pixels(image) for image in images])
+        crops = [as_pixels(image) for image in images]
+        with self._one_call:
+            return restore(self._restorer, crops)
 
     def embed(self, images: Iterable[Crop]) -> Annotated[NDArray[np.float32], "N 4 D"]:
         """Features of crops.
@@ -153,10 +161,15 @@ class Model:
     @cached_property
     def dim(self) -> int:
         """Numbers of a branch's feature."""
-        model, height, width = self._networks[BRANCHES[0]]
-        return int(few_features(model, np.zeros((1, height, width, 3), np.uint8)).shape[1])
+        with self._one_call:
+            model, height, width = self._networks[BRANCHES[0]]
+            return int(few_features(model, np.zeros((1, height, width, 3), np.uint8)).shape[1])
 
     def _embed(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
+        with self._one_call:
+            return self._of_chunk(crops)
+
+    def _of_chunk(self, crops: Sequence[Pixels]) -> NDArray[np.float32]:
         inputs = [
             np.empty((len(crops), height, width, 3), np.uint8)
             for _, height, width in (self._networks[branch] for branch in BRANCHES)

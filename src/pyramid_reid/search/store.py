@@ -14,7 +14,8 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -438,7 +439,7 @@ class Store:
             self._purge(held)
         return number
 
-    def _purge(self, held: Set[int] | None = None) -> None:
+    def _purge(self, held: AbstractSet[int] | None = None) -> None:
         """Write files anew without the rows that are deleted, and remove old versions.
 
         Args:
@@ -468,7 +469,7 @@ class Store:
         files, starts = np.unique(places >> 32, return_index=True)
         return dict(zip(files.tolist(), np.split(places, starts[1:]), strict=True))
 
-    def _some_of(self, held: Set[int]) -> str:
+    def _some_of(self, held: AbstractSet[int]) -> str:
         """A condition for so many rows of some files that LanceDB writes these files anew.
 
         It leaves deleted rows in a file while they are fewer than a tenth. To move all rows, whose

@@ -49,7 +49,7 @@ class Queries:
     """Pictures, crops of the gallery and vectors as features.
 
     Args:
-        model: restores and embeds pictures; one request at a time, as it uses all cores.
+        model: restores and embeds pictures; one request at a time, and none waits for long.
         store: gives the features and files of the gallery's crops.
     """
 

@@ -106,7 +106,7 @@ async function searchOnce() {
   show("results");
   if (!state.queries.length) {
     showHits([]);
-    one("#said").textContent = "Give a crop of the person.";
+    one("#said").textContent = "Give a crop of the person, or choose one in the gallery.";
     return;
   }
   if (!showShares()) {
@@ -315,6 +315,7 @@ function showMarks() {
   one("#again").hidden = !same;
   one("#again").textContent = `Search with the ${same} marked same`;
   one("#export").hidden = !state.hits.length && !state.marks.size;
+  one(".keys").hidden = !state.hits.length;
 }
 
 function more(ids) {
