@@ -40,3 +40,8 @@ def test_every_test_that_a_page_names_exists():
     named = {pair for page in PAGES for pair in pattern.findall(page.read_text(encoding="utf-8"))}
     assert named
     assert named <= written
+    # `::test_name` stands behind another test of the same file
+    cells = re.compile(r"`(?:[\w/]*/)?(test_\w+\.py)::test_\w+`((?:, `::test_\w+`)+)")
+    for page in PAGES:
+        for file, rest in cells.findall(page.read_text(encoding="utf-8")):
+            assert {(file, name) for name in re.findall(r"::(test_\w+)", rest)} <= written
