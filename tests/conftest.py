@@ -22,6 +22,8 @@ settings.register_profile("shared machine", deadline=None)  # its load is no fau
 settings.load_profile("shared machine")
 
 ROOT = Path(__file__).resolve().parent.parent
+HANGS_S = 900
+"""What has not ended by then hangs, however busy the machine is."""
 # last, as a module of the same name elsewhere is meant
 sys.path.append(str(ROOT))
 

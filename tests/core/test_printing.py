@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import HANGS_S, ROOT
 
 STAGE = """
     from pathlib import Path
@@ -62,7 +62,7 @@ def start(tmp_path):
 
 def read(process):
     """Exit status and what a program wrote to its channels."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS_S)
     return process.returncode, out, err
 
 
@@ -120,7 +120,7 @@ def test_a_reader_that_has_gone_costs_a_stage_nothing(start, tmp_path):
 
 def test_both_channels_in_one_pipe_without_a_reader_cost_a_stage_nothing(start, tmp_path):
     writer = unread()
-    assert start(STAGE, writer, writer).wait(60) == 0
+    assert start(STAGE, writer, writer).wait(HANGS_S) == 0
     os.close(writer)
     assert (tmp_path / "result").read_text() == "whole"
 
@@ -175,7 +175,7 @@ def test_a_pipe_that_does_not_wait_loses_nothing(start):
 
     thread = threading.Thread(target=slowly)
     thread.start()
-    assert process.wait(60) == 0
+    assert process.wait(HANGS_S) == 0
     thread.join()
     os.close(reader)
     lines = b"".join(received).splitlines()
@@ -189,7 +189,7 @@ def test_a_command_ends_without_a_word_when_its_reader_has_gone(start, tmp_path)
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    assert process.wait(60) == 141  # as of a shell for SIGPIPE
+    assert process.wait(HANGS_S) == 141  # as of a shell for SIGPIPE
     assert not (tmp_path / "result").exists()
     assert (tmp_path / "left in order").exists()
 

@@ -14,7 +14,7 @@ from benchmarks.faults.damage import LATER_S, flip
 from benchmarks.faults.kills import DVC, STAGE, STOP, disturb
 from benchmarks.faults.project import TINY, Project
 from benchmarks.faults.verdicts import Reference, follow, metrics_of, settle
-from conftest import ROOT
+from conftest import HANGS_S, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_stage_that_is_struck_goes_on_to_the_same_bytes(reference, tmp_path, f
     project = Project.made(tmp_path / "all/project", TINY, last="simulate")
     done = disturb(project, "simulate", fault, random.Random(0), 1.0)
     assert "Traceback" not in done.said
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS_S
     while project.stages_running() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert settle(fault, project, reference, project.repro()).verdict == "right"

@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import HANGS_S, ROOT
 
 from pyramid_reid.core import provenance
 
@@ -130,7 +130,7 @@ def call(folder, *command, code=0, without=(), **environment):
         encoding="utf-8",
         errors="backslashreplace",
         check=False,
-        timeout=120,
+        timeout=HANGS_S,
     )
     output = done.stdout + done.stderr
     assert done.returncode == code, output

@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
-from conftest import labels
+from conftest import HANGS_S, labels
 from test_restoration import trained_looking
 from test_whole_files import room
 
@@ -93,7 +93,7 @@ def test_as_many_batches_are_restored_at_once_as_there_are_threads(many, tmp_pat
     def meet(number):
         inside.append((threading.current_thread().name, torch.get_num_threads()))
         if number <= 3:
-            together.wait(30)
+            together.wait(HANGS_S)
 
     at_each_call(monkeypatch, meet)
     generate(many, tmp_path / "generated", threads=3)

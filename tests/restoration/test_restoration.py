@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import HANGS_S
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -161,7 +162,7 @@ def test_threads_of_a_pool_compute_alone_and_others_as_before():
     ready = threading.Barrier(3)
 
     def inside(_):
-        ready.wait(60)  # each on a thread of its own
+        ready.wait(HANGS_S)  # each on a thread of its own
         torch.ones(10**6).sum()
         return torch.get_num_threads()
 

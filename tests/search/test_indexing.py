@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.conftest import HANGS_S
 
 from pyramid_reid.core.decode import decode
 from pyramid_reid.core.errors import UserError
@@ -195,7 +196,7 @@ indexing.CHUNK, indexing.ROWS = 2, 4
 
 class Slow(FakeModel):
     def embed(self, images):
-        time.sleep(0.05)
+        time.sleep(0.2)
         return super().embed(images)
 
 model = Slow()
@@ -213,7 +214,7 @@ def test_after_a_kill_what_was_written_is_searched_and_the_rest_continues(tmp_pa
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     started = time.monotonic()
-    while time.monotonic() - started < 60:
+    while time.monotonic() - started < HANGS_S:
         if (folder / "model.json").exists() and Store.open(folder).count() >= rows_before:
             break
         time.sleep(0.02)

@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import HANGS_S, ROOT
 
 from pyramid_reid.training import distributed
 from pyramid_reid.training.live import LiveCurves
@@ -35,7 +34,7 @@ def launch(folder, code, launcher=TORCHRUN, ok=True, **environment):
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=HANGS_S,
     )
     assert (done.returncode == 0) == ok, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -107,13 +106,11 @@ def test_a_mistake_that_all_make_is_said_once(tmp_path):
 
 
 def test_one_that_fails_ends_all_with_its_line(tmp_path):
-    start = time.monotonic()
     output = launch(tmp_path, ONE_ALONE, ok=False)
     said = [line for line in output.splitlines() if line.startswith("stage:")]
     assert said == ["stage: this one has no disk (process 1)"]
     assert "raise UserError" not in output
     assert "_stage.run(main)" not in output  # no traceback of the one that was ended
-    assert time.monotonic() - start < 40
 
 
 def test_one_process_alone_has_everything(monkeypatch):
