@@ -3,6 +3,7 @@
 import contextlib
 import os
 import runpy
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +19,8 @@ from pyramid_reid.core.runtime import pin_environment, start_torch
 
 pin_environment(2)  # before any test module imports torch
 os.environ["PYTHONIOENCODING"] = "utf-8"  # of programs that tests start, and read as that
+# which inherit that it is ignored, as it is of what a shell runs in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("shared machine", deadline=None)  # its load is no fault of the code
 settings.load_profile("shared machine")
 

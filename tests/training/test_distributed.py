@@ -40,13 +40,12 @@ def launch(folder, code, launcher=TORCHRUN, ok=True, **environment):
     return done.stdout + done.stderr
 
 
-SHARED = """
+SHARE = """
     import torch
     from pyramid_reid.training import distributed
     from pyramid_reid.core.runtime import is_main, rank
 
-    def main(params):
-        device = distributed.join(torch.device("cpu"))
+    def share():
         with distributed.main_first():
             if is_main():
                 Path("written").write_text("by the main process")
@@ -59,19 +58,129 @@ SHARED = """
         assert distributed.from_main(f"of {rank()}") == "of 0"
         total = distributed.add_up(torch.tensor([float(len(own))]))
         print(f"<{rank()}: {len(own)} of {total.item()}, gradient {weight.grad.item()}>")
+"""
+SLOW_TO_OPEN = """
+    import time
+    import numpy as np
+    from unittest.mock import patch
+    from pyramid_reid.core.crops import Crop, CropStore, CropWriter
+    from pyramid_reid.training.distributed import main_first
+    from pyramid_reid.reid.training import batches
+
+    def map_pixels():
+        with main_first():
+            if is_main():
+                with CropWriter(Path("store")) as writer:
+                    writer.add(Crop(1, 1, "train", 1, "a"), np.full((4, 2, 3), 7, np.uint8))
+        load = np.load
+        late = lambda *a, **k: (time.sleep(0 if is_main() else 2), load(*a, **k))[1]
+        # nothing in between makes the processes meet: as where a finished training is read
+        with (
+            patch.object(np, "load", late),
+            batches.training_images(CropStore(Path("store")), [0], 4, 2, 0.0, Path("p.npy")) as p,
+        ):
+            print(f"<{rank()}: {p.sum()}>")
+"""
+TRAINING = """
+    import hashlib
+    import json
+    import torch
+    import numpy as np
+    from pyramid_reid.training.checkpoints import Checkpoints
+    from pyramid_reid.core.params import load
+    from pyramid_reid.reid.network import osnet
+    from pyramid_reid.reid.training import loop as training
+
+    # in double precision, as AMSGrad soon makes much of the last bits of a small gradient
+    augment, build = training.augment, osnet.build
+    training.augment = lambda *arguments: augment(*arguments).double()
+    osnet.build = lambda *arguments: build(*arguments).double()
+
+    class Killed(Exception):
+        pass
+
+    def stop(epoch, _):
+        if epoch == 2:
+            raise Killed
+
+    def learn(params):
+        rng = np.random.default_rng(0)
+        pids = np.repeat(np.arange(3), 6)
+        images = rng.integers(0, 100, (18, 32, 16, 3), np.uint8) + (40 * pids[:, None, None, None])
+        small = {"epochs": 3, "warmup_epochs": 1, "batch_size": 9, "checkpoint_every": 1}
+        reid = params.reid.model_copy(update=small | {"lr": 1e-4})
+        device = torch.device("cpu")
+
+        def run(folder, log=lambda *_: None):
+            pixels = images.astype(np.uint8)
+            checkpoints = Checkpoints(Path(folder), "key")
+            return training.train(pixels, pids, reid, 0, device, checkpoints, log=log)
+
+        model, curve = run("whole")
+        try:
+            run("killed", stop)
+        except Killed:
+            again, _ = run("killed")
+        names = list(model.state_dict())
+        same = all(torch.equal(model.state_dict()[n], again.state_dict()[n]) for n in names)
+        running = model.state_dict()["conv5.bn.running_var"].double().sum().item()
+        print(json.dumps([same, curve.loss.tolist(), running]))
+"""
+TOGETHER = """
+    def main(params):
+        device = distributed.join(torch.device("cpu"))
+        share()
+        map_pixels()
+        learn(params)
         return f"{device}, {torch.get_num_threads()} threads"
+
+    _stage.run(main)
+"""
+ALONE = """
+    def main(params):
+        learn(params)
+        return "done"
 
     _stage.run(main)
 """
 
 
-def test_processes_share_a_batch_and_sum_its_gradient(tmp_path):
-    output = launch(tmp_path, SHARED)
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes print that share a batch, map pixels and train; and their folder.
+
+    To load torch takes each of them, and their launcher, longer than all of that.
+    """
+    folder = tmp_path_factory.mktemp("two")
+    return launch(folder, SHARE + SLOW_TO_OPEN + TRAINING + TOGETHER), folder
+
+
+def test_processes_share_a_batch_and_sum_its_gradient(two):
+    output, _ = two
     # d/dw of mean (w x)^2 is 2 mean x^2 = 2 * 30 / 5, with 2 + 3 rows as with 5
     assert "<0: 2 of 5.0, gradient 12.0>" in output
     assert "<1: 3 of 5.0, gradient 12.0>" in output
     assert output.count("cpu, 1 threads") == 1  # pinned in each, said by the main one
     assert "Traceback" not in output
+
+
+def test_mapped_pixels_are_there_until_every_process_has_opened_them(two):
+    output, folder = two
+    assert "<0: 168>" in output
+    assert "<1: 168>" in output
+    assert not (folder / "p.npy").exists()
+
+
+def test_two_processes_train_as_one_with_the_same_batch(two, tmp_path):
+    one = launch(tmp_path, TRAINING + ALONE, (sys.executable,))
+    (alone,) = (json.loads(line) for line in one.splitlines() if line.startswith("["))
+    shared = [json.loads(line) for line in two[0].splitlines() if line.startswith("[")]
+    assert len(shared) == 2
+    assert shared[0] == shared[1]  # the same bytes in both
+    for resumed_to_the_same_bytes, losses, running in (alone, shared[0]):
+        assert resumed_to_the_same_bytes
+        np.testing.assert_allclose(losses, alone[1], rtol=1e-6)
+        assert running == pytest.approx(alone[2], rel=1e-6)
 
 
 ALIKE = """
@@ -145,103 +254,3 @@ def test_live_curves_are_on_disk_at_once_and_begin_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     LiveCurves(tmp_path / "other").log(1, {"loss": 1.0})
     assert not (tmp_path / "other").exists()
-
-
-TRAINING = """
-    import hashlib
-    import json
-    import torch
-    import numpy as np
-    from pyramid_reid.training.checkpoints import Checkpoints
-    from pyramid_reid.training.distributed import join
-    from pyramid_reid.core.params import load
-    from pyramid_reid.reid.network import osnet
-    from pyramid_reid.reid.training import loop as training
-
-    # in double precision, as AMSGrad soon makes much of the last bits of a small gradient
-    augment, build = training.augment, osnet.build
-    training.augment = lambda *arguments: augment(*arguments).double()
-    osnet.build = lambda *arguments: build(*arguments).double()
-
-    class Killed(Exception):
-        pass
-
-    def stop(epoch, _):
-        if epoch == 2:
-            raise Killed
-
-    def main(params):
-        rng = np.random.default_rng(0)
-        pids = np.repeat(np.arange(3), 6)
-        images = rng.integers(0, 100, (18, 32, 16, 3), np.uint8) + (40 * pids[:, None, None, None])
-        small = {"epochs": 3, "warmup_epochs": 1, "batch_size": 9, "checkpoint_every": 1}
-        reid = params.reid.model_copy(update=small | {"lr": 1e-4})
-        device = join(torch.device("cpu"))
-
-        def run(folder, log=lambda *_: None):
-            pixels = images.astype(np.uint8)
-            checkpoints = Checkpoints(Path(folder), "key")
-            return training.train(pixels, pids, reid, 0, device, checkpoints, log=log)
-
-        model, curve = run("whole")
-        try:
-            run("killed", stop)
-        except Killed:
-            again, _ = run("killed")
-        names = list(model.state_dict())
-        same = all(torch.equal(model.state_dict()[n], again.state_dict()[n]) for n in names)
-        running = model.state_dict()["conv5.bn.running_var"].double().sum().item()
-        print(json.dumps([same, curve.loss.tolist(), running]))
-        return "done"
-
-    _stage.run(main)
-"""
-
-
-SLOW_TO_OPEN = """
-    import time
-    import numpy as np
-    import torch
-    from pyramid_reid.core.crops import Crop, CropStore, CropWriter
-    from pyramid_reid.training.distributed import join, main_first
-    from pyramid_reid.reid.training import batches
-    from pyramid_reid.core.runtime import is_main, rank
-
-    def main(params):
-        join(torch.device("cpu"))
-        with main_first():
-            if is_main():
-                with CropWriter(Path("store")) as writer:
-                    writer.add(Crop(1, 1, "train", 1, "a"), np.full((4, 2, 3), 7, np.uint8))
-        load = np.load
-        if not is_main():
-            np.load = lambda *a, **k: (time.sleep(2), load(*a, **k))[1]
-        # nothing in between makes the processes meet: as where a finished training is read
-        with batches.training_images(CropStore(Path("store")), [0], 4, 2, 0.0, Path("p.npy")) as p:
-            print(f"<{rank()}: {p.sum()}>")
-        return "done"
-
-    _stage.run(main)
-"""
-
-
-def test_mapped_pixels_are_there_until_every_process_has_opened_them(tmp_path):
-    output = launch(tmp_path, SLOW_TO_OPEN)
-    assert "<0: 168>" in output
-    assert "<1: 168>" in output
-    assert not (tmp_path / "p.npy").exists()
-
-
-def test_two_processes_train_as_one_with_the_same_batch(tmp_path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    one = launch(tmp_path / "one", TRAINING, (sys.executable,))
-    two = launch(tmp_path / "two", TRAINING)
-    (alone,) = (json.loads(line) for line in one.splitlines() if line.startswith("["))
-    shared = [json.loads(line) for line in two.splitlines() if line.startswith("[")]
-    assert len(shared) == 2
-    assert shared[0] == shared[1]  # the same bytes in both
-    for resumed_to_the_same_bytes, losses, running in (alone, shared[0]):
-        assert resumed_to_the_same_bytes
-        np.testing.assert_allclose(losses, alone[1], rtol=1e-6)
-        assert running == pytest.approx(alone[2], rel=1e-6)
