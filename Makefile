@@ -9,7 +9,7 @@ repro: env  ## run the whole pipeline; what is already up to date is not run aga
 	$(BIN) dvc repro
 
 test: environment  ## run the tests; PYRAMID_REID_DATA names a folder with real sets, if you have one
-	$(BIN) python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: environment  ## formatting, style and types
 	$(BIN) ruff format --check .

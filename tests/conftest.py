@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import runpy
 import signal
 import sys
@@ -17,7 +18,7 @@ from pyramid_reid.core import params as params_module
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.runtime import pin_environment, start_torch
 
-pin_environment(2)  # before any test module imports torch
+pin_environment(1)  # before any test module imports torch; two processes run tests at once
 os.environ["PYTHONIOENCODING"] = "utf-8"  # of programs that tests start, and read as that
 # which inherit that it is ignored, as it is of what a shell runs in the background
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,9 +32,30 @@ HANGS_S = 900
 sys.path.append(str(ROOT))
 
 
+LONG = [
+    f"test_{name}.py"
+    for name in ("pipeline", "making", "pack", "distributed", "faults", "run_cache", "reruns")
+]
+"""Files that take longest: begun first, so that two processes end at about the same time."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _deterministic():
-    start_torch("cpu", 2)
+    start_torch("cpu", 1)
+
+
+@pytest.fixture
+def two_threads(_deterministic):
+    """Torch computes with two threads during a test."""
+    import torch
+
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -93,16 +115,33 @@ def real_data():
     return Path(folder)
 
 
+@contextlib.contextmanager
+def room(size):
+    """Files may have so many bytes; what is beyond does not fit, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def run_stage(project, name, *arguments):
     """What the `main` of a stage returns in the folder of a project, in this process.
 
     A process of its own would spend seconds on loading torch, which this one has loaded; but this
     one, which runs other code, too, does not go on from a checkpoint of that one.
     """
+    import torch
+
+    threads = torch.get_num_threads()
     with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [f"stages/{name}.py", *arguments])
         stage = runpy.run_path(str(ROOT / "stages" / f"{name}.py"))
-        return stage["main"](params_module.load(Path("params.yaml")))
+        try:
+            return stage["main"](params_module.load(Path("params.yaml")))
+        finally:
+            torch.set_num_threads(threads)
 
 
 def labels(store, row):

@@ -1,9 +1,7 @@
 """What is read back after a kill or on a full disk."""
 
-import contextlib
 import json
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -13,21 +11,10 @@ import pandas as pd
 import pytest
 import torch
 from benchmarks.results import records
-from conftest import ROOT
+from conftest import ROOT, room
 
 from pyramid_reid.core import provenance, tables, whole_files
 from pyramid_reid.training.checkpoints import Checkpoints
-
-
-@contextlib.contextmanager
-def room(size):
-    """Files may have so many bytes; what is beyond does not fit, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write_figures(path, value):

@@ -8,9 +8,8 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
-from conftest import HANGS_S, labels
+from conftest import HANGS_S, labels, room
 from test_restoration import trained_looking
-from test_whole_files import room
 
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.restoration import generation, inference
@@ -114,7 +113,7 @@ def test_threads_do_not_run_ahead_of_the_one_that_writes(many, monkeypatch):
     assert len(begun) <= 4
 
 
-def test_threads_of_torch_are_as_before_afterwards(many, tmp_path):
+def test_threads_of_torch_are_as_before_afterwards(many, tmp_path, two_threads):
     before = torch.get_num_threads()
     generate(many, tmp_path / "generated", threads=3)
     in_a_new_thread = []

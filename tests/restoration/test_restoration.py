@@ -157,7 +157,7 @@ def test_a_batch_that_threads_share_has_the_gradients_of_one(name):
         assert value.grad.stride() == value.stride()
 
 
-def test_threads_of_a_pool_compute_alone_and_others_as_before():
+def test_threads_of_a_pool_compute_alone_and_others_as_before(two_threads):
     before = torch.get_num_threads()
     ready = threading.Barrier(3)
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 # tests of other folders import these from `conftest`, and mean whichever was loaded last
-from tests.conftest import HANGS_S, ROOT, labels, run_stage  # noqa: F401
+from tests.conftest import HANGS_S, ROOT, labels, room, run_stage  # noqa: F401
 
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search import description

@@ -50,6 +50,7 @@ def run(tmp_path_factory):
     raw = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, values in TINY.items():
         raw[section] |= values
+    raw["threads"] = 1
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     for stage in ("download", "simulate", "train_reconstructor", "generate_pyramid"):
         run_stage(folder, stage)
@@ -73,13 +74,16 @@ def broken(run, tmp_path):
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("branch", BRANCHES)
-def test_embed_and_distances_give_the_pipeline_s_own(run, packed, branch):
+@pytest.fixture(scope="module")
+def embedded(run, packed):
+    """Features of the run's queries and of its gallery."""
     store = CropStore(run / "data/crops/split_0")
-    query, gallery = (
-        packed.embed([store[row] for row in store.rows(role)]) for role in ("query", "gallery")
-    )
-    ours = pyramid_reid.distances(query, gallery, {branch: 1})
+    return [packed.embed([store[row] for row in store.rows(r)]) for r in ("query", "gallery")]
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_embed_and_distances_give_the_pipeline_s_own(run, embedded, branch):
+    ours = pyramid_reid.distances(*embedded, {branch: 1})
     theirs = np.load(run / f"data/distances/{branch}/split_0/distmat.npy")
     assert ours.shape == theirs.shape
     # crops of a batch are restored with others than in the pipeline: rounding, at worst by one
@@ -87,11 +91,9 @@ def test_embed_and_distances_give_the_pipeline_s_own(run, packed, branch):
     assert np.abs(ours - theirs).max() < 1e-4
 
 
-def test_the_fused_distances_rank_as_fuse_does(run, packed):
-    store = CropStore(run / "data/crops/split_0")
-    features = [packed.embed([store[row] for row in store.rows(r)]) for r in ("query", "gallery")]
+def test_the_fused_distances_rank_as_fuse_does(run, packed, embedded):
     assert packed.weights == {"ori": 0.5, "h1": 0.25, "h2": 0.25, "h3": 0.0}
-    ours = pyramid_reid.distances(*features, packed.weights)
+    ours = pyramid_reid.distances(*embedded, packed.weights)
     of_run = [np.load(run / f"data/distances/{b}/split_0/distmat.npy") for b in BRANCHES]
     theirs = sum(share * each for share, each in zip(packed.weights.values(), of_run, strict=True))
     assert np.abs(ours - theirs).max() < 1e-4
