@@ -9,16 +9,20 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
-from hypothesis import settings
 
-from pyramid_reid.core import params as params_module
-from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.runtime import pin_environment, start_torch
 
-pin_environment(1)  # before any test module imports torch; two processes run tests at once
+# before NumPy and torch are loaded, as in stages; one thread, as two processes run tests at once
+pin_environment(1)
+
+import numpy as np  # noqa: E402
+import yaml  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+from pyramid_reid.core import params as params_module  # noqa: E402
+from pyramid_reid.core.crops import Crop, CropStore, CropWriter  # noqa: E402
+
 os.environ["PYTHONIOENCODING"] = "utf-8"  # of programs that tests start, and read as that
 # which inherit that it is ignored, as it is of what a shell runs in the background
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,7 +34,6 @@ HANGS_S = 900
 """What has not ended by then hangs, however busy the machine is."""
 # last, as a module of the same name elsewhere is meant
 sys.path.append(str(ROOT))
-
 
 LONG = [
     f"test_{name}.py"
