@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gallery(commands)
     _add_making(commands)
     _add_serve(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -296,6 +298,21 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.set_defaults(run=_serve)
 
 
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="versions, threads, device, cache, remote and model, for a bug report",
+        description="Print what a bug report should say of the machine, the project in this folder"
+        " and the model, a line each. Passwords in addresses of remotes are left out. Works without"
+        " DVC, Git and a project.",
+    )
+    doctor.add_argument(
+        "--model", type=Path, default=Path("data/model"), help="model folder (%(default)s)"
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.set_defaults(run=_doctor)
+
+
 def _compare(given: argparse.Namespace) -> int:
     from pyramid_reid.compare import differences, runs
 
@@ -309,6 +326,14 @@ def _compare_queries(given: argparse.Namespace) -> int:
     from pyramid_reid.compare import queries
 
     print(queries.report(given.a, given.b, given.resamples, given.seed))
+    return 0
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from pyramid_reid import doctor
+
+    facts = doctor.examine(Path(), given.model)
+    print(json.dumps(facts, indent=2) if given.json else "\n".join(doctor.lines(facts)))
     return 0
 
 
