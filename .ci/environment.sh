@@ -33,21 +33,21 @@ install() {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" && return
     fail "the packages could not be installed, for the reason above. Where the disk is full, make" \
         "room here ($(df -Pk . | awk 'NR == 2 {printf "%.1f", $4 / 1048576}') GB are free, some 7" \
-        "are needed) or let TMPDIR name a folder with room; then run make again"
+        "are needed) or let TMPDIR name a folder with room; then run the same make command again"
 }
 
 if ! whole; then
     found=$(command -v "$python") || fail "$python is not found: install Python 3.11 to 3.14, or" \
-        "name one with make PYTHON=/path/to/python3.12"
+        "name one with make env PYTHON=/path/to/python3.12"
     fits "$found" || fail "Python 3.11 to 3.14 is needed, and $found is" \
-        "$("$found" --version 2>&1 | head -n 1): name another with make PYTHON=/path/to/python3.12"
+        "$("$found" --version 2>&1 | head -n 1): name another with make env PYTHON=/path/to/python3.12"
     [ ! -e "$venv" ] || echo "$venv is half made, was moved, or is of another Python: made again"
     mkdir -p "$venv" && : >"$unfinished" || fail "$venv cannot be written"
     "$found" -m venv --clear "$venv" && : >"$unfinished" || {
         : >"$unfinished"
         fail "$found cannot make $venv, for the reason above; where it lacks venv or ensurepip" \
-            "(Debian and Ubuntu), install them with sudo apt install python3-venv; then run make" \
-            "again"
+            "(Debian and Ubuntu), install them with sudo apt install python3-venv; then run" \
+            "the same make command again"
     }
 fi
 [ "$(cat "$ready" 2>/dev/null)" != "$wanted" ] || exit 0

@@ -330,7 +330,7 @@ def test_several_jobs_of_make_do_not_get_in_each_others_way(unpacked):
 def test_an_environment_that_was_left_half_made_is_made_anew(unpacked, does):
     said = make(unpacked, "env", code=2, PIP_DOES=does)
     assert "the packages could not be installed, for the reason above" in said
-    assert "let TMPDIR name a folder with room; then run make again" in said
+    assert "let TMPDIR name a folder with room; then run the same make command again" in said
     said = make(unpacked, "env")
     assert "half made" in said
     assert not (unpacked / ".venv" / "bin" / "half-written").exists()
@@ -354,7 +354,10 @@ def test_a_python_without_ensurepip_is_told_how_to_get_it(unpacked):
     broken = python(unpacked.parent, "3.11.9", broken=True)
     said = make(unpacked, "env", code=2, PYTHON=broken)
     assert "ensurepip is not available" in said
-    assert "install them with sudo apt install python3-venv; then run make again" in said
+    assert (
+        "install them with sudo apt install python3-venv; then run the same make command again"
+        in said
+    )
     make(unpacked, "env")  # what it left is not taken for an environment
     assert len(installs(unpacked)) == 2
 
@@ -431,6 +434,49 @@ def test_the_makefile_needs_no_newer_make_than_macos_has():
     )
     assert not re.findall(younger, text)
     assert "$(shell" not in text  # what depends on the time at which it is read
+
+
+# --- what make says of itself --------------------------------------------------------------------
+
+
+def test_make_alone_lists_its_targets_and_makes_nothing(unpacked):
+    said = make(unpacked).splitlines()
+    text = (unpacked / "Makefile").read_text()
+    internal = {"environment", "repository", "expectation"}
+    targets = set(re.findall(r"^([a-z-]+):", text, flags=re.MULTILINE)) - internal
+    assert {line.split()[1] for line in said} == targets
+    assert {"repro", "test", "lint", "env"} <= targets
+    assert all(len(line.split()) > 3 and len(line) <= 100 for line in said)
+    assert not (unpacked / ".venv").exists()
+
+
+def test_make_repro_says_at_once_what_it_will_do_and_at_the_end_what_to_look_at(unpacked):
+    commit(unpacked)
+    said = make(unpacked, "repro")
+    assert said.startswith("make repro runs the stages of dvc.yaml that are not up to date")
+    assert said.index("First .venv gets the pinned packages") < said.index("Running stage")
+    after = said.partition("Done. Look at\n")[2]
+    shown = re.findall(r"^  ((?:metrics|plots)/\S+)", after, flags=re.MULTILINE)
+    assert len(shown) == 3
+    assert all((ROOT / path).exists() for path in shown)
+    assert "source .venv/bin/activate" in after
+    assert "First .venv" not in make(unpacked, "repro")
+
+
+def test_a_pipeline_that_fails_is_not_called_done(unpacked):
+    (unpacked / "dvc.yaml").write_text("stages: {first: {cmd: exit 1, outs: [data/first.txt]}}\n")
+    assert "Done." not in make(unpacked, "repro", code=2)
+
+
+def test_the_next_commands_are_commands():
+    said = (ROOT / ".ci" / "expectation.sh").read_text()
+    from pyramid_reid import cli
+
+    given = cli._parser().parse_args(["index", "CROPS", "--store", "gallery"])
+    assert "pyramid-reid index CROPS --store gallery" in said
+    assert given.store == Path("gallery")
+    assert "-S fusion.w_ori=0.4" in said
+    assert "\n  w_ori: " in (ROOT / "params.yaml").read_text()
 
 
 # --- another Python runs the stages --------------------------------------------------------------
