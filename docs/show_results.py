@@ -1,7 +1,7 @@
 """Print the tables of docs/results.md from the recorded experiments, and draw its pictures.
 
-python docs/show_results.py tables caviar4reid
-python docs/show_results.py pictures caviar4reid prid2011
+python docs/show_results.py tables msmt17 caviar4reid
+python docs/show_results.py pictures scratch
 """
 
 from __future__ import annotations
@@ -21,11 +21,16 @@ from benchmarks.results.comparison import (  # noqa: E402
     Records,
     Row,
     aligned,
+    by_group,
     differences,
+    figures,
+    groups_of_queries,
     of_experiments,
+    per_query,
     reasons,
     table,
 )
+from benchmarks.results.records import Record  # noqa: E402
 
 from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
@@ -35,41 +40,112 @@ RECORDS = ROOT / "docs" / "results"
 RANKS = ("Rank-1", "Rank-5", "Rank-10")
 
 
-def recorded(data: str, folder: Path) -> Records:
-    """The records of a set's experiments that were run, of the splits that all of these have."""
-    names = [name for name in plan.EXPERIMENTS if (folder / data / name).is_dir()]
+def recorded(block: str, data: str, folder: Path) -> dict[tuple[int, ...], Records]:
+    """The records of a set's experiments, by the splits that they were run on, most splits first.
+
+    Each group has the control of these splits, too.
+    """
+    names = [name for name in plan.BLOCKS[block].experiments if (folder / data / name).is_dir()]
     control = plan.CONTROL.experiment
     if control not in names:
         raise UserError(
             f"{folder / data / control} is missing: record it by benchmarks/results/rows.py"
         )
-    return aligned({name: records.read(folder / data / name) for name in names})
+    found = {name: records.read(folder / data / name) for name in names}
+    groups: dict[tuple[int, ...], dict[str, list[Record]]] = {}
+    for name, of in found.items():
+        splits = tuple(each.split for each in of)
+        groups.setdefault(splits, {control: found[control]})[name] = of
+    return {
+        splits: aligned(groups[splits])
+        for splits in sorted(groups, key=len, reverse=True)
+        if set(groups[splits]) != {plan.CEILING.experiment, control}
+    }
 
 
-def tables(data: str, folder: Path) -> None:
+def tables(block: str, data: str, folder: Path) -> None:
     """Print the tables of a set."""
-    found = recorded(data, folder)
-    card = found["seeds"][0].about["dataset"]
-    numbers = ", ".join(str(record.split) for record in found["seeds"])
-    splits = f"{'split' if len(found['seeds']) == 1 else 'splits'} {numbers}"
-    used = {each.about["hardware"] for of in found.values() for each in of}
-    asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
-    print(f"{data}: {splits}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
-    published = [
-        {"row": f"published: {name}", **dict(zip(RANKS, map(_cell, ranks), strict=True))}
-        for name, ranks in plan.PUBLISHED[data].items()
-    ]
-    rows = of_experiments(found, plan.ROWS)
-    show(pd.concat([table(found, rows), pd.DataFrame(published)]).fillna("-"))
-    show(differences(found, rows, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
-    for scheme, of_scheme in plan.WEIGHTED.items():
-        rows = of_experiments(found, of_scheme)
+    for number, (splits, found) in enumerate(recorded(block, data, folder).items()):
+        card = found[plan.CONTROL.experiment][0].about["dataset"]
+        used = {each.about["hardware"] for of in found.values() for each in of}
+        asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
+        print(f"{data}: {_splits(splits)}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
+        rows = of_experiments(found, plan.ROWS[block])
+        if number:  # what the first tables have is not told again
+            rows = [row for row in rows if row.experiment != "seeds" or row in BASELINES]
+        published = [
+            {"row": f"published: {name}", **dict(zip(RANKS, map(_cell, ranks), strict=True))}
+            for name, ranks in ({} if number else plan.PUBLISHED[data]).items()
+        ]
+        show(pd.concat([table(found, rows), pd.DataFrame(published)]).fillna("-"))
+        show(differences(found, rows, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
+        if not number:
+            _first_only(block, found)
+
+
+def _first_only(block: str, found: Records) -> None:
+    """Tables of weights, ratios and reasons."""
+    names = {"seeds": plan.CONTROL.name, **plan.PYRAMIDS[block]}
+    for scheme in plan.SCHEMES:
+        rows = of_experiments(found, [Row(name, each, scheme) for each, name in names.items()])
+        if not all(
+            scheme in each.about["weights"] for row in rows for each in found[row.experiment]
+        ):
+            continue
         told = table(found, rows).drop(columns=["95 % of mAP", COST])
         against = differences(found, rows, {"four seeds": rows[0]}).drop(columns="row")
         given = [_weights(found, row) for row in rows]
         show(pd.concat([told, against], axis=1).assign(weights=given), f"weights: {scheme}")
-    fused = [name for name in plan.PYRAMIDS if name in found]
-    show(reasons(found, fused).rename(columns={"experiment": "row"}), "why")
+    fused = of_experiments(found, [Row(name, each, "equal") for each, name in names.items()])
+    for what, groups in groups_of_queries(per_query(found, plan.CONTROL)).items():
+        show(by_group(found, fused, plan.CONTROL, groups), f"mAP by {what}")
+    show(
+        reasons(found, [row.experiment for row in fused]).rename(columns={"experiment": "row"}),
+        "why",
+    )
+
+
+BASELINES = (plan.ORI, plan.CONTROL)
+
+
+def ceiling(block: str, data: str, folder: Path) -> None:
+    """Print what the queries' low resolution costs, and how much of that a pyramid wins back."""
+    path = folder / data / plan.CEILING.experiment
+    whole = {plan.CEILING.experiment: records.read(path)}
+    splits = tuple(each.split for each in whole[plan.CEILING.experiment])
+    names = ("seeds", *of_all(block))
+    others = {
+        name: [each for each in records.read(folder / data / name) if each.split in splits]
+        for name in names
+        if (folder / data / name).is_dir()
+    }
+    rows = [plan.CEILING, plan.ORI, plan.CONTROL]
+    rows += [row for row in plan.ROWS[block] if row.experiment in others and row.ranking == "equal"]
+    rows = [row for place, row in enumerate(rows) if row not in rows[:place]]
+    print(f"{data}: {_splits(splits)}; share: of the gap between ori and the ceiling", end="\n\n")
+    found = {**whole, **others}
+    means = {
+        row: figures(found, row).mean() for row in rows if len(found[row.experiment]) == len(splits)
+    }
+    top, bottom = means[plan.CEILING], means[plan.ORI]
+    told = [
+        {"row": row.name}
+        | {column: f"{of[figure]:.1f}" for figure, column in (("rank1", "Rank-1"), ("mAP", "mAP"))}
+        | {"share of mAP": f"{100 * (of.mAP - bottom.mAP) / (top.mAP - bottom.mAP):.0f} %"}
+        for row, of in means.items()
+    ]
+    show(pd.DataFrame(told), "row")
+
+
+def of_all(block: str) -> list[str]:
+    """Experiments with a pyramid."""
+    return list(plan.PYRAMIDS[block])
+
+
+def _splits(numbers: tuple[int, ...]) -> str:
+    if len(numbers) > 2 and numbers == tuple(range(numbers[0], numbers[-1] + 1)):
+        return f"splits {numbers[0]} to {numbers[-1]}"
+    return f"{'split' if len(numbers) == 1 else 'splits'} {', '.join(map(str, numbers))}"
 
 
 def _cell(value: float | None) -> str:
@@ -91,27 +167,34 @@ def show(frame: pd.DataFrame, title: str = "row") -> None:
     print(frame.to_string(index=False), end="\n\n")
 
 
-def draw(sets: list[str], folder: Path, out: Path) -> None:
-    """Draw the pictures of all recorded sets."""
-    found = {data: recorded(data, folder) for data in sets}
-    pictures.by_height(out / "height.png", found, [plan.ORI, plan.MIXED, *plan.FUSED])
-    pictures.psnr_and_rank1(out / "psnr.png", found, plan.ALONE, plan.ORI, plan.SEEDS)
-    pictures.agreements(out / "agreement.png", found, list(plan.PYRAMIDS))
+def draw(block: str, folder: Path, out: Path) -> None:
+    """Draw the pictures of all recorded sets of a block."""
+    sets = [data for data in plan.FOLDERS if (folder / data).is_dir()]
+    found = {data: next(iter(recorded(block, data, folder).values())) for data in sets}
+    fused = [Row(name, each, "equal") for each, name in plan.PYRAMIDS[block].items()]
+    mixed = [row for row in plan.ROWS[block] if row.experiment == "mixed"]
+    alone = [
+        row for row in plan.ROWS[block] if row.ranking in BRANCHES[1:] and row not in plan.SEEDS
+    ]
+    pictures.by_height(out / "height.png", found, [plan.ORI, *mixed, plan.CONTROL, *fused])
+    pictures.psnr_and_rank1(out / "psnr.png", found, alone, plan.ORI, plan.SEEDS)
+    pictures.agreements(out / "agreement.png", found, ["seeds", *plan.PYRAMIDS[block]])
 
 
 def main() -> None:
     """Do what the arguments ask."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
-    parser.add_argument("what", choices=["tables", "pictures"], help="pictures lie by the records")
-    parser.add_argument("data", choices=plan.SETS, nargs="+")
-    arguments = parser.parse_args()
+    parser.add_argument("what", choices=["tables", "ceiling", "pictures"])
+    parser.add_argument("block", choices=plan.BLOCKS)
+    parser.add_argument("data", choices=plan.FOLDERS, nargs="*")
+    told = parser.parse_args()
+    folder = told.records / told.block
     try:
-        if arguments.what == "pictures":
-            draw(arguments.data, arguments.records, arguments.records)
-            return
-        for data in arguments.data:
-            tables(data, arguments.records)
+        if told.what == "pictures":
+            draw(told.block, folder, folder)
+        for data in told.data if told.what != "pictures" else ():
+            (tables if told.what == "tables" else ceiling)(told.block, data, folder)
     except UserError as error:
         sys.exit(f"show_results: {error}")
 

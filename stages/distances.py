@@ -35,7 +35,7 @@ def main(params: Params) -> str:
     for split in crops.splits(CROPS):
         store = crops.CropStore(CROPS / split)
         model, height, width = osnet.load(MODELS / split / "model.safetensors")
-        extractor = Extractor(model, device, height, width)
+        extractor = Extractor(model, device, height, width, mirrored=params.distances.mirrored)
         for subfolder, roles in ROLES.items():
             if not store.rows(roles[0]):
                 continue  # no identities are held out for validation

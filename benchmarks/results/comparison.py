@@ -90,6 +90,8 @@ def interval(table: pd.DataFrame, figure: str) -> tuple[float, float]:
 def minutes(records: Records, row: Row) -> float:
     """Minutes of one core that the row's stages need per split; NaN where one was never timed.
 
+    On a GPU, of the core that keeps it busy.
+
     Processor time, of each stage the least over splits, as other work on the machine only adds to
     it. What an experiment took from the cache counts as where it ran.
     """
@@ -160,6 +162,49 @@ def differences(records: Records, rows: Sequence[Row], others: Mapping[str, Row]
                 texts[f"{column} − {name}"] = "" if row == other else _test(found[figure])
         told.append(texts)
     return pd.DataFrame(told)
+
+
+def groups_of_queries(queries: pd.DataFrame) -> dict[str, dict[str, pd.Series]]:
+    """By what queries may differ, the groups: of ratio where it varies, of height where that does.
+
+    Args:
+        queries: from `per_query`.
+
+    Returns:
+        By what, by the group's name, which of the queries are in it.
+    """
+    found: dict[str, dict[str, pd.Series]] = {}
+    ratios = sorted(queries.ratio.unique())
+    if len(ratios) > 1:
+        found["ratio"] = {f"÷{ratio}": queries.ratio == ratio for ratio in ratios}
+        found["ratio"]["÷3 and ÷4"] = queries.ratio >= 3
+    heights = queries.height
+    if heights.nunique() > len(ratios):
+        low, high = heights.quantile([1 / 3, 2 / 3])
+        found["height"] = {
+            f"to {low:.0f} px": heights <= low,
+            f"to {high:.0f} px": (heights > low) & (heights <= high),
+            f"above {high:.0f} px": heights > high,
+        }
+    return found
+
+
+def by_group(
+    records: Records, rows: Sequence[Row], other: Row, groups: Mapping[str, pd.Series]
+) -> pd.DataFrame:
+    """MAP of each row in each group of queries, and its difference to another row's there."""
+    theirs, told = per_query(records, other), []
+    for row in rows:
+        ours, texts = per_query(records, row), {"row": row.name}
+        for name, chosen in groups.items():
+            texts[name] = f"{ours[chosen]['row.mAP'].mean():.1f}"
+            if row != other:
+                compared = queries.compare(
+                    ours[chosen], theirs[chosen], "row", "row", RESAMPLES, SEED
+                )
+                texts[f"{name} − control"] = _test(compared["mAP"])
+        told.append(texts)
+    return pd.DataFrame(told).fillna("")
 
 
 def _mean(values: pd.Series) -> str:

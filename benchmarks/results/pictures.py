@@ -29,6 +29,12 @@ STYLES = {
     "bicubic": ("#999999", "^"),
     "swinir": ("#0072B2", "D"),
     "han": ("#CC79A7", "v"),
+    "zero_shot": ("#009E73", "P"),
+    "plain": ("#56B4E9", "X"),
+    "joint": ("#F0E442", "h"),
+    "own_sizes": ("#D55E00", "<"),
+    "han_own": ("#CC79A7", ">"),
+    "swinir_own": ("#0072B2", "d"),
 }
 """Colour and marker of each experiment (Okabe and Ito's palette)."""
 

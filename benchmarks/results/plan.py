@@ -1,53 +1,161 @@
-"""Which experiments are run on real crops, and which rows of the table come from them."""
+"""Which experiments are run on real crops, and which rows of the tables come from them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from benchmarks.results.comparison import Row
 from benchmarks.results.records import CHOSEN_WEIGHTS, FIXED_WEIGHTS
 
-SHARED: dict[str, object] = {
-    "threads": 1,
-    "reid.validation_identities": 5,
-    "reid.batch_size": 32,
-    "reid.epochs": 30,
-    "restoration.iterations": 300,
-    "restoration.han_light": "{groups:2,blocks:3,dim:32}",
-}
-"""Params of all rows, beside the committed ones: a budget for one CPU core, from scratch,
-so that a machine runs as many experiments at once as it has cores."""
+Params = Mapping[str, object]
 
 FOLDERS = {"caviar4reid": "CAVIAR4REID", "prid2011": "prid_2011/single_shot"}
 """Where a set lies below $PYRAMID_REID_DATA."""
 
-SETS: dict[str, dict[str, object]] = {
-    "caviar4reid": {},
-    "prid2011": {"reid.validation_identities": 20, "reid.epochs": 60},
-}
-"""Params of all rows of a set."""
 
-EXPERIMENTS: dict[str, dict[str, object]] = {
-    "seeds": {"restoration.extractor": "identity", "reid.mixed_resolution": 0.0},
-    # with the pyramid of the one before, so that only ori is trained
-    "mixed": {"restoration.extractor": "identity", "reid.mixed_resolution": 0.5},
-    "bicubic": {"restoration.extractor": "bicubic", "reid.mixed_resolution": 0.0},
-    "swinir": {"restoration.extractor": "swinir_light", "reid.mixed_resolution": 0.0},
-    "han": {"restoration.extractor": "han_light", "reid.mixed_resolution": 0.0},
-}
-"""What differs between the experiments. Each sets the same keys, so that their order is free."""
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What an experiment changes, and how much of the pipeline it runs.
 
-QUICK: dict[str, object] = {
+    Attributes:
+        params: beside those that its block and its set share.
+        alone: only branch ori is run.
+        sets: that it is run on.
+        splits: as many of the first ones.
+        trained: how its networks are trained where no stage does it: a function of `rivals`.
+        aligned: whether `rivals.align` moves the queries' features.
+    """
+
+    params: Params
+    alone: bool = False
+    sets: tuple[str, ...] = tuple(FOLDERS)
+    splits: int = 10
+    trained: Literal["", "joint", "invariant"] = ""
+    aligned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Experiments whose networks start alike: their figures may stand in one table.
+
+    Attributes:
+        shared: params of all of them.
+        sets: further params of each set.
+    """
+
+    shared: Params
+    sets: Mapping[str, Params]
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
+
+
+IDENTITY: Params = {"restoration.extractor": "identity"}
+POOLED: Params = {"restoration.extractor": "han_light", "restoration.iterations": 0}
+"""HAN restores with the weights that `--restorer` names."""
+OWN: Params = {"restoration.iterations": 800, "restoration.han_light": "{groups:2,blocks:3,dim:32}"}
+"""A restorer of each split, trained on the split's own people."""
+
+SCRATCH = Block(
+    {
+        "threads": 1,
+        "reid.batch_size": 32,
+        "reid.epochs": 30,
+        "restoration.iterations": 300,
+        "restoration.han_light": "{groups:2,blocks:3,dim:32}",
+    },
+    {
+        "caviar4reid": {"reid.validation_identities": 5},
+        "prid2011": {"reid.validation_identities": 20, "reid.epochs": 60},
+    },
+    {
+        "seeds": Experiment(IDENTITY, splits=2),
+        "mixed": Experiment(IDENTITY | {"reid.mixed_resolution": 0.5}, alone=True, splits=2),
+        "bicubic": Experiment({"restoration.extractor": "bicubic"}, splits=2),
+        "swinir": Experiment({"restoration.extractor": "swinir_light"}, splits=2),
+        "han": Experiment({"restoration.extractor": "han_light"}, splits=2),
+    },
+)
+"""Random initial weights, 128×64, a budget for one CPU core."""
+
+PLAIN: Params = {
+    "reid.batch_size": 32,
+    "reid.instances": 0,
+    "reid.ema": 0.0,
+    "reid.start_weight": 0.0,
+    "distances.mirrored": "false",
+}
+"""The paper's recipe: softmax loss on crops in random order, the last weights."""
+
+MSMT17 = Block(
+    {
+        "threads": 1,
+        "reid.pretrained": "msmt17",
+        "reid.height": 256,
+        "reid.width": 128,
+        "reid.batch_size": 32,
+        "reid.epochs": 30,
+        "reid.fixed_epochs": 5,
+        "reid.lr": 1.0e-3,
+        "reid.ema": 0.98,
+        "distances.mirrored": "true",
+        "sweep.step": 0.1,
+    },
+    {
+        "caviar4reid": {"reid.batch_size": 64, "reid.instances": 4, "reid.start_weight": 0.4},
+        "prid2011": {},
+    },
+    {
+        "seeds": Experiment(IDENTITY),
+        "han": Experiment(POOLED),
+        "bicubic": Experiment({"restoration.extractor": "bicubic"}),
+        "zero_shot": Experiment(POOLED | {"reid.epochs": 0}),
+        "plain": Experiment(POOLED | PLAIN),
+        "ceiling": Experiment(IDENTITY | {"simulate.ratios": "[]"}, alone=True, sets=("prid2011",)),
+        "joint": Experiment(POOLED, splits=3, trained="joint"),
+        "own_sizes": Experiment(
+            POOLED
+            | {
+                "reid.height": "{ori:128,h1:192,h2:256,h3:320}",
+                "reid.width": "{ori:64,h1:96,h2:128,h3:160}",
+            },
+            splits=3,
+        ),
+        "han_own": Experiment({"restoration.extractor": "han_light"} | OWN, splits=3),
+        "swinir_own": Experiment({"restoration.extractor": "swinir_light"} | OWN, splits=3),
+    },
+)
+"""OSNet-x0.25 from MSMT17, 256×128; recipe and its strengths chosen by `recipes`."""
+
+RIVALS = Block(
+    MSMT17.shared,
+    MSMT17.sets,
+    {
+        "seeds": Experiment(IDENTITY, alone=True),
+        "aligned": Experiment(IDENTITY, alone=True, aligned=True),
+        "mixed": Experiment(IDENTITY | {"reid.mixed_resolution": 0.5}, alone=True),
+        "invariant": Experiment(IDENTITY, alone=True, trained="invariant"),
+    },
+)
+"""One network each that is to bridge the resolutions without any restoration."""
+
+BLOCKS = {"scratch": SCRATCH, "msmt17": MSMT17, "rivals": RIVALS}
+
+GROUPS = (("seeds", "aligned", "bicubic"), ("han", "zero_shot", "plain", "ceiling", "mixed"))
+"""Experiments that share a workspace, and so what they have in common; each other has its own."""
+
+QUICK: Params = {
     "reid.height": 32,
     "reid.width": 16,
     "reid.epochs": 2,
+    "reid.fixed_epochs": 0,
     "reid.warmup_epochs": 1,
-    "restoration.iterations": 5,
+    "restoration.iterations": 2,
     "sweep.step": 0.25,
 }
 """Put in their place to try the programs; the figures mean nothing."""
 
-PAPER: dict[str, object] = {
+PAPER: Params = {
     "device": "cuda",
     "restoration.head_dim": 64,
     "restoration.iterations": 5000,
@@ -62,58 +170,94 @@ PAPER: dict[str, object] = {
 }
 """Put in their place for the paper's size on a GPU, where the extractors are the large ones."""
 
-Size = Literal["cpu", "quick", "paper"]
+Size = Literal["given", "quick", "paper"]
+
+
+def settings(block: str, data: str, experiment: str, size: Size) -> dict[str, object]:
+    """Params of an experiment that differ from the committed ones, but for folder and splits."""
+    of, changes = BLOCKS[block], BLOCKS[block].experiments[experiment].params
+    given = {"data.name": data, **of.shared, **of.sets[data], **changes}
+    if size == "quick":
+        kept = {name for name in ("reid.epochs", "restoration.iterations") if given.get(name) == 0}
+        given |= {name: value for name, value in QUICK.items() if name not in kept}
+    if size == "paper":
+        given |= PAPER
+        given["restoration.extractor"] = str(given["restoration.extractor"]).removesuffix("_light")
+    return given
+
+
+def _rows(*told: tuple[str, str, str]) -> list[Row]:
+    return [Row(*each) for each in told]
+
+
+def _alone(name: str, experiment: str) -> list[Row]:
+    return [Row(f"{name} ×{n + 1} alone", experiment, f"h{n}") for n in (1, 2, 3)]
+
 
 ORI = Row("ori alone", "seeds", "ori")
-MIXED = Row("ori, mixed resolutions", "mixed", "ori")
 CONTROL = Row("four seeds of ori", "seeds", "equal")
-PYRAMIDS = {
-    "seeds": CONTROL.name,
-    "bicubic": "bicubic pyramid",
-    "swinir": "SwinIR pyramid",
-    "han": "HAN pyramid",
-}
-"""What the fusion of all branches of an experiment is called."""
-
 SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
 """The same network as `ORI` by other luck: what a difference between two rows may be due to."""
 
-ALONE = [
-    Row(f"{name} ×{n + 1} alone", experiment, f"h{n}")
-    for name, experiment in (("bicubic", "bicubic"), ("SwinIR", "swinir"), ("HAN", "han"))
-    for n in (1, 2, 3)
-]
-"""A single enlarged or restored branch."""
-
-FUSED = [Row(name, experiment, "equal") for experiment, name in PYRAMIDS.items()]
-"""Fusions with equal weights."""
-
-ROWS = [ORI, *SEEDS, MIXED, *ALONE, *FUSED]
-"""Rows of the first two tables."""
-
-WEIGHTED = {
-    scheme: [Row(name, experiment, scheme) for experiment, name in PYRAMIDS.items()]
-    for scheme in (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
+PYRAMIDS = {
+    "scratch": {"bicubic": "bicubic pyramid", "swinir": "SwinIR pyramid", "han": "HAN pyramid"},
+    "rivals": {},
+    "msmt17": {
+        "bicubic": "bicubic pyramid",
+        "han": "HAN pyramid",
+        "zero_shot": "HAN pyramid, zero-shot",
+        "plain": "HAN pyramid, paper's recipe",
+        "joint": "HAN pyramid, one network",
+        "own_sizes": "HAN pyramid, own input sizes",
+        "han_own": "HAN pyramid, restorer of the split",
+        "swinir_own": "SwinIR pyramid, restorer of the split",
+    },
 }
-"""Every fusion, the control first, by its weights."""
+"""What the fusion of all branches of an experiment is called, by block."""
+
+ROWS = {
+    "scratch": [
+        ORI,
+        *SEEDS,
+        Row("ori, mixed resolutions", "mixed", "ori"),
+        *_alone("bicubic", "bicubic"),
+        *_alone("SwinIR", "swinir"),
+        *_alone("HAN", "han"),
+        CONTROL,
+        *(Row(name, each, "equal") for each, name in PYRAMIDS["scratch"].items()),
+    ],
+    "msmt17": [
+        Row("ori alone, zero-shot", "zero_shot", "ori"),
+        Row("ori alone, paper's recipe", "plain", "ori"),
+        ORI,
+        *SEEDS,
+        *_alone("bicubic", "bicubic"),
+        *_alone("HAN", "han"),
+        CONTROL,
+        *(Row(name, each, "equal") for each, name in PYRAMIDS["msmt17"].items()),
+    ],
+    "rivals": [
+        ORI,
+        Row("ori, mixed resolutions", "mixed", "ori"),
+        Row("ori, queries' features aligned (after VPFA)", "aligned", "ori"),
+        Row("ori, invariant features (after RAIN)", "invariant", "ori"),
+    ],
+}
+"""Rows of the first two tables of a block."""
+
+CEILING = Row("ori alone, queries not down-sampled", "ceiling", "ori")
+"""Another task: the same people, whose queries are as the camera gave them."""
+
+SCHEMES = (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
 
 PUBLISHED: dict[str, dict[str, tuple[float, float, float | None]]] = {
     "caviar4reid": {
         "ResNet-50": (29.6, 64.0, None),
         "RAIN": (42.0, 77.3, 89.6),
         "INTACT": (44.0, 81.8, 93.9),
-        "PS-HRNet": (48.2, 84.5, 96.3),
+        "HRNet with super-resolution": (48.2, 84.5, 96.3),
     },
     "prid2011": {},
 }
 """Published Rank-1, 5 and 10 in percent, as the authors of PS-HRNet list them in their repository
 (github.com/NUISTGY/PS-HRNet). No method publishes figures on MLR-PRID2011 there."""
-
-
-def settings(data: str, experiment: str, size: Size) -> dict[str, object]:
-    """Params of an experiment that differ from the committed ones, but for folder and splits."""
-    other: dict[str, object] = {"cpu": {}, "quick": QUICK, "paper": PAPER}[size]
-    given = {"data.name": data} | SHARED | SETS[data] | other | EXPERIMENTS[experiment]
-    if size == "paper":
-        given["restoration.extractor"] = str(given["restoration.extractor"]).removesuffix("_light")
-    return given

@@ -59,7 +59,12 @@ def seconds(output: str) -> dict[str, int]:
 
 
 def collect(
-    project: Path, params: Params, split: int, about: Mapping[str, object], output: str
+    project: Path,
+    params: Params,
+    split: int,
+    about: Mapping[str, object],
+    output: str,
+    branches: Sequence[str] = BRANCHES,
 ) -> Record:
     """Read what a finished run of one split left in the project's folder.
 
@@ -70,20 +75,23 @@ def collect(
         params: of the run.
         about: what else to note down.
         output: what the run printed.
+        branches: that were run: all of them, or ori alone.
 
     Raises:
         UserError: it was a run of other splits, or the distances are damaged.
     """
+    alone = len(branches) < len(BRANCHES)
     metrics = {
         name: json.loads((project / f"metrics/{name}.json").read_text(encoding="utf-8"))
-        for name in ("dataset", "reconstructor", "weights")
+        for name in ("dataset", *(() if alone else ("reconstructor", "weights")))
     }
-    weights = FIXED_WEIGHTS | {
+    weights = {"equal": dict.fromkeys(branches, 1.0)} if alone else dict(FIXED_WEIGHTS)
+    weights |= {
         name: {branch: metrics["weights"][name][f"w_{branch}"] for branch in BRANCHES}
         for name in CHOSEN_WEIGHTS
-        if name in metrics["weights"]
+        if name in metrics.get("weights", {})
     }
-    folders = {branch: project / "data/distances" / branch for branch in BRANCHES}
+    folders = {branch: project / "data/distances" / branch for branch in branches}
     if common_splits(folders) != [f"split_{split}"]:
         raise UserError(f"{project / 'data/distances'} does not hold split {split} alone")
     recorded = protocol_record.read(project / "data/crops")
@@ -94,7 +102,7 @@ def collect(
         **about,
         "dataset": metrics["dataset"],
         "metrics": figures,
-        "restoration": metrics["reconstructor"],
+        "restoration": metrics.get("reconstructor", {}),
         "seconds": seconds(output),
         "weights": weights,
     }

@@ -1,12 +1,11 @@
 """The experiments behind docs/results.md: run and record them, or print their commands.
 
-    python -m benchmarks.results.rows commands caviar4reid   # one command per row, to run by hand
-    python -m benchmarks.results.rows run caviar4reid FOLDER --splits 0 1 2
-    python docs/show_results.py tables caviar4reid          # what was recorded in docs/results
+    python -m benchmarks.results.rows commands msmt17 caviar4reid   # one command per row
+    python -m benchmarks.results.rows run msmt17 caviar4reid=FOLDER --splits 0 1 2 --jobs 2
+    python docs/show_results.py tables msmt17 caviar4reid          # what was recorded
 
-`run` goes through the splits one by one and runs every experiment on each, so that it can be
-stopped after any of them; what is recorded already is not run again. It changes params.yaml and the
-results in the workspace, so run it in a clone of its own; --records names the folder to write to.
+`run` runs the stages of each experiment and split in a folder of its own, `--jobs` at once, each on
+one core. It can be stopped at any time: what is recorded already is not run again.
 """
 
 from __future__ import annotations
@@ -15,24 +14,31 @@ import argparse
 import os
 import platform
 import shlex
-import subprocess
+import shutil
 import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid.core import printing  # noqa: E402
+from pyramid_reid.core import printing, provenance  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
-from pyramid_reid.core.params import BRANCHES, load  # noqa: E402
-from pyramid_reid.core.runtime import pin_environment  # noqa: E402
+from pyramid_reid.core.params import BRANCHES, Params, load  # noqa: E402
+from pyramid_reid.core.provenance import sha256  # noqa: E402
+from pyramid_reid.core.runtime import pin_environment, start_torch  # noqa: E402
 
 pin_environment(threads=1)
 
-import pandas as pd  # noqa: E402
-from benchmarks.results import plan, records  # noqa: E402
-from benchmarks.results.stage_costs import StageCosts  # noqa: E402
+import torch  # noqa: E402
+from benchmarks.results import plan, records, rivals  # noqa: E402
+from benchmarks.results.workspace import Workspace, with_params  # noqa: E402
 
 RECORDS = ROOT / "docs" / "results"
 
@@ -43,8 +49,10 @@ def command(params: dict[str, object]) -> list[str]:
     return ["dvc", "exp", "run", *(part for pair in given for part in pair)]
 
 
-def hardware() -> str:
-    """Processor and number of cores."""
+def hardware(device: str) -> str:
+    """The GPU; or processor and number of cores."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
@@ -52,81 +60,168 @@ def hardware() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def run(data: str, root: Path, splits: list[int], folder: Path, size: plan.Size) -> None:
-    """Run and record what is not recorded yet, split by split."""
-    for split in splits:
-        for experiment in plan.EXPERIMENTS:
-            target = folder / data / experiment
-            if (target / f"split_{split}.json").exists():
-                continue
-            params = plan.settings(data, experiment, size)
-            place = {"data.root": str(root), "data.splits": 1, "data.first_split": split}
-            print(f"{data}, split {split}, {experiment}", flush=True)
-            with StageCosts() as costs:
-                output = shown(command(params | place))
-            about = {
-                "cpu_seconds": costs.seconds,
-                "hardware": hardware(),
-                "params": params,
-                "revision": subprocess.check_output(
-                    ["git", "rev-parse", "HEAD"], cwd=ROOT, encoding="utf-8"
-                ).strip(),
-                "torch": version("torch"),
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Experiments on one split, one after the other in a workspace that they share."""
+
+    block: str
+    data: str
+    root: Path
+    split: int
+    names: tuple[str, ...]
+    folder: Path
+    records: Path
+    given: tuple[tuple[str, object], ...]
+    size: plan.Size
+
+    def run(self) -> str:
+        """Run and record what is not recorded yet; returns what was, in a line."""
+        done = []
+        for name in self.names:
+            target = self.records / self.block / self.data / name
+            if not (target / f"split_{self.split}.json").exists():
+                records.write(target, self._run(name))
+                done.append(name)
+        return f"{self.data}, split {self.split}: {', '.join(done) or 'nothing left to do'}"
+
+    def _run(self, name: str) -> records.Record:
+        experiment = plan.BLOCKS[self.block].experiments[name]
+        params = plan.settings(self.block, self.data, name, self.size) | dict(self.given)
+        if params.get("restoration.iterations") != 0:
+            for key in RESTORER:
+                params.pop(key, None)
+        place = {"data.root": str(self.root), "data.splits": 1, "data.first_split": self.split}
+        workspace = Workspace(self.folder / f"{self.data}_{self.split}_{self.names[0]}")
+        used, split = params | place, f"split_{self.split}"
+        begun = time.process_time()
+        if experiment.trained:
+            wanted = "simulate" if experiment.alone else "generate_pyramid"
+            workspace.run(used, wanted)
+            out = workspace.folder / name
+            train = getattr(rivals, experiment.trained)
+            train(workspace.folder, split, Params.model_validate(with_params(used)), out)
+            shutil.rmtree(out / "checkpoints", ignore_errors=True)
+            used |= {
+                "reid.epochs": 0,
+                "reid.fixed_epochs": 0,
+                "reid.pretrained": str(out),
+                "reid.pretrained_sha256": sha256(out),
             }
-            used = load(ROOT / "params.yaml")
-            records.write(target, records.collect(ROOT, used, split, about, output))
+        branches = ["ori"] if experiment.alone else list(BRANCHES)
+        ends = ["distances ori"] if experiment.alone else ["sweep_weights"]
+        workspace.run(used, *ends)
+        if experiment.aligned:
+            rivals.align(workspace.folder, split, Params.model_validate(with_params(used)))
+            workspace.forget("distances ori")
+        about = {
+            "cpu_seconds": workspace.seconds | {"all": round(time.process_time() - begun, 1)},
+            "hardware": hardware(str(params.get("device", "cpu"))),
+            "params": {key: value for key, value in params.items() if key not in RESTORER[:1]},
+            "revision": provenance.revision(ROOT)["commit"],
+            "torch": version("torch"),
+        }
+        read = load(workspace.folder / "params.yaml")
+        return records.collect(
+            workspace.folder, read, self.split, about, workspace.output, branches
+        )
 
 
-def shown(words: list[str]) -> str:
-    """Run a command in the project's root and show what it prints; returns that.
+RESTORER = ("restoration.pretrained", "restoration.pretrained_sha256")
+
+
+def work(task: Task) -> tuple[str, bool]:
+    """Run a task in a process of a pool; returns a line about it, and whether it succeeded."""
+    start_torch("cpu", 1)
+    try:
+        return task.run(), True
+    except UserError as error:
+        return f"{task.data}, split {task.split}: {error}", False
+    except Exception:  # noqa: BLE001 - whatever it was, the other tasks are worth their hours
+        return traceback.format_exc(), False
+
+
+def run(tasks: Sequence[Task], jobs: int) -> None:
+    """Run tasks, several at once, the first ones first.
 
     Raises:
-        UserError: it failed.
+        UserError: some failed.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    lines = []
-    with subprocess.Popen(
-        words, cwd=ROOT, env=os.environ | {"PATH": path}, stdout=subprocess.PIPE, encoding="utf-8"
-    ) as process:
-        for line in process.stdout or ():
-            print(line, end="", flush=True)
-            lines.append(line)
-    if process.returncode:
-        raise UserError(f"`{' '.join(words)}` failed: see what it printed")
-    return "".join(lines)
+    with get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
+        failed = 0
+        for number, (said, succeeded) in enumerate(pool.imap_unordered(work, tasks), 1):
+            print(f"{number} of {len(tasks)}: {said}", flush=True)
+            failed += not succeeded
+    if failed:
+        raise UserError(f"{failed} of {len(tasks)} failed, as said above; the others are recorded")
 
 
-def commands(data: str, splits: int, size: plan.Size) -> None:
-    """Print the command of each row, and where it leaves the row's figures."""
-    weighted = [row for of_scheme in plan.WEIGHTED.values() for row in of_scheme]
-    rows = [*plan.ROWS, *(row for row in weighted if row.ranking != "equal")]
-    told: dict[str, list[str]] = {}
-    for row in rows:
-        params = plan.settings(data, row.experiment, size)
+def tasks(
+    block: str,
+    sets: Mapping[str, Path],
+    splits: Sequence[int],
+    names: Sequence[str],
+    folder: Path,
+    told: argparse.Namespace,
+) -> list[Task]:
+    """All tasks, in order of the plan: first what all splits have."""
+    given: dict[str, object] = {"device": told.device}
+    if told.restorer:
+        restorer = told.restorer.resolve()
+        given |= dict(zip(RESTORER, (str(restorer), sha256(restorer)), strict=True))
+    experiments = plan.BLOCKS[block].experiments
+    alone = [(name,) for name in experiments if not any(name in group for group in plan.GROUPS)]
+    found = []
+    for group in (*plan.GROUPS, *alone):
+        for data, root in sets.items():
+            for split in splits:
+                taken = tuple(
+                    name
+                    for name in group
+                    if name in names
+                    and name in experiments
+                    and data in experiments[name].sets
+                    and split < experiments[name].splits
+                )
+                if taken:
+                    place = block, data, root.resolve(), split, taken, folder
+                    found.append(
+                        Task(*place, told.records.resolve(), tuple(given.items()), told.size)
+                    )
+    return found
+
+
+def commands(block: str, data: str, splits: int, size: plan.Size) -> None:
+    """Print the command of each experiment that DVC runs, and where it leaves the figures."""
+    for name, experiment in plan.BLOCKS[block].experiments.items():
+        if experiment.trained or data not in experiment.sets:
+            continue
+        params = plan.settings(block, data, name, size)
+        if params.get("restoration.iterations") == 0:
+            params |= dict(zip(RESTORER, ("$RESTORER", "$SHA256"), strict=True))
         place = {"data.root": f"$PYRAMID_REID_DATA/{plan.FOLDERS[data]}", "data.splits": splits}
-        if row.ranking in records.FIXED_WEIGHTS and row.ranking != "equal":
-            fixed = records.FIXED_WEIGHTS[row.ranking]
-            params |= {f"fusion.w_{branch}": fixed[branch] for branch in BRANCHES}
-        words = command(params | place)
-        chosen = row.ranking in records.CHOSEN_WEIGHTS
-        key = row.ranking if chosen or row.ranking in BRANCHES else "fused"
-        file = "metrics/weights.json" if chosen else "metrics/fusion.json"
-        weights = "" if row.ranking in BRANCHES else f", weights {row.ranking}"
-        told.setdefault(quoted(words), []).append(f"# {row.name}{weights}: `{key}` in {file}")
-    for line, names in told.items():
-        print("\n".join([*names, line, ""]))
-
-
-def budgets() -> None:
-    """Print what the rows of each set have in common and what differs between experiments."""
-    of_sets = {data: plan.SHARED | of_set for data, of_set in plan.SETS.items()}
-    print(pd.DataFrame(of_sets).to_string(), end="\n\n")
-    print(pd.DataFrame(plan.EXPERIMENTS).T.to_string())
+        where = "`ori`" if experiment.alone else "`fused` and the branches"
+        print(f"# {name}: {where} in metrics/fusion.json")
+        print(quoted(command(params | place)), end="\n\n")
 
 
 def quoted(words: list[str]) -> str:
-    """A command for the shell; the variable of the folder is left to it."""
+    """A command for the shell; the variables are left to it."""
     return " ".join(word if "$" in word else shlex.quote(word) for word in words)
+
+
+def budgets(block: str) -> None:
+    """Print what the experiments of a block have in common and what differs between them."""
+    of = plan.BLOCKS[block]
+    both = {data: {**of.shared, **params} for data, params in of.sets.items()}
+    for name in sorted({key for params in both.values() for key in params}):
+        told = [f"{data} {params[name]}" for data, params in both.items() if name in params]
+        values = {str(params.get(name)) for params in both.values()}
+        print(f"{name}: {values.pop() if len(values) == 1 else ', '.join(told)}")
+    print()
+    for name, experiment in of.experiments.items():
+        told = [f"{key}={value}" for key, value in experiment.params.items()]
+        extra = [f"trained by rivals.{experiment.trained}"] if experiment.trained else []
+        print(f"{name}: {' '.join(told + extra)}")
 
 
 def main() -> None:
@@ -134,33 +229,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
     sizes = parser.add_mutually_exclusive_group()
     for size, what in (
         ("quick", "tiny networks that learn nothing"),
         ("paper", "the paper's size, on a GPU"),
     ):
         sizes.add_argument(f"--{size}", dest="size", action="store_const", const=size, help=what)
-    parser.set_defaults(size="cpu")
+    parser.set_defaults(size="given")
     actions = parser.add_subparsers(dest="action", required=True)
     printing = actions.add_parser("commands", help="print the command of each row")
-    printing.add_argument("data", choices=plan.SETS)
+    printing.add_argument("block", choices=plan.BLOCKS)
+    printing.add_argument("data", choices=plan.FOLDERS)
     printing.add_argument("--splits", type=int, default=10, help="number of splits")
-    running = actions.add_parser("run", help="run and record all experiments")
-    running.add_argument("data", choices=plan.SETS)
-    running.add_argument("root", type=Path, help="folder of the set")
+    running = actions.add_parser("run", help="run and record experiments")
+    running.add_argument("block", choices=plan.BLOCKS)
+    running.add_argument("sets", nargs="+", help="NAME=FOLDER of each set")
+    running.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
     running.add_argument("--splits", type=int, nargs="+", default=[0], help="their numbers")
-    actions.add_parser("params", help="print the params of all rows that are not committed ones")
-    arguments = parser.parse_args()
+    running.add_argument("--experiments", nargs="+", help="only these")
+    running.add_argument("--restorer", type=Path, help="trained on pooled crops (docs/results.md)")
+    running.add_argument("--jobs", type=int, default=1, help="at once")
+    running.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    running.add_argument("--scratch", type=Path, help="folder for workspaces, kept; default: none")
+    telling = actions.add_parser("params", help="print the params of a block")
+    telling.add_argument("block", choices=plan.BLOCKS)
+    told = parser.parse_args()
     try:
-        if arguments.action == "commands":
-            commands(arguments.data, arguments.splits, arguments.size)
-        elif arguments.action == "run":
-            root = arguments.root.resolve()
-            folder = arguments.records.resolve()
-            run(arguments.data, root, arguments.splits, folder, arguments.size)
+        if told.action == "commands":
+            commands(told.block, told.data, told.splits, told.size)
+        elif told.action == "run":
+            sets = {name: Path(root) for name, root in (each.split("=") for each in told.sets)}
+            names = told.experiments or list(plan.BLOCKS[told.block].experiments)
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = told.scratch or Path(temporary)
+                run(tasks(told.block, sets, told.splits, names, folder, told), told.jobs)
         else:
-            budgets()
+            budgets(told.block)
     except UserError as error:
         sys.exit(f"rows: {error}")
     except KeyboardInterrupt:

@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
-from benchmarks.results import comparison, pictures, plan, records
+from benchmarks.results import comparison, pictures, plan, records, rows, workspace
 from benchmarks.results.comparison import Row
+from conftest import ROOT
 from test_evaluation import BAD, GOOD, HALF, write
 
 from pyramid_reid.core import params as params_module
@@ -152,36 +154,99 @@ def test_agreement_is_the_correlation_of_what_queries_reach(record):
     assert reasons.to_numpy().tolist() == [["a", "+1.50", "+0.00", "+0.00", "0.000"]]
 
 
-def test_the_pictures_are_drawn_from_records(record, tmp_path):
-    of = {name: [record(0, (HALF, BAD, GOOD, GOOD))] for name in plan.EXPERIMENTS}
+@pytest.mark.parametrize("block", ["scratch", "msmt17"])
+def test_the_pictures_are_drawn_from_records(record, tmp_path, block):
+    names = plan.BLOCKS[block].experiments
+    of = {name: [record(0, (HALF, BAD, GOOD, GOOD))] for name in names}
     sets = {"one": of, "two": {name: of[name] for name in ("seeds", "han")}}
-    pictures.by_height(tmp_path / "height.png", sets, plan.ROWS)
-    pictures.psnr_and_rank1(tmp_path / "psnr.png", sets, plan.ALONE, plan.ORI, plan.SEEDS)
-    pictures.agreements(tmp_path / "agreement.png", sets, list(plan.PYRAMIDS))
+    alone = [row for row in plan.ROWS[block] if row.name.endswith("alone")]
+    pictures.by_height(tmp_path / "height.png", sets, plan.ROWS[block])
+    pictures.psnr_and_rank1(tmp_path / "psnr.png", sets, alone[1:], plan.ORI, plan.SEEDS)
+    pictures.agreements(tmp_path / "agreement.png", sets, list(plan.PYRAMIDS[block]))
     for name in ("height", "psnr", "agreement"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("data", plan.SETS)
-@pytest.mark.parametrize("experiment", plan.EXPERIMENTS)
-@pytest.mark.parametrize("size", ["cpu", "quick", "paper"])
-def test_every_experiment_has_valid_params_and_sets_the_same_keys(
-    raw_params, data, experiment, size
-):
-    given = plan.settings(data, experiment, size)
-    assert set(given) == set(plan.settings(data, "seeds", size))
-    for key, value in given.items():
-        *section, name = key.split(".")
-        of_section = raw_params[section[0]] if section else raw_params
-        assert name in of_section
-        # braces without blanks, as the command line has them
-        text = value.replace(":", ": ") if isinstance(value, str) else value
-        of_section[name] = yaml.safe_load(text) if isinstance(text, str) else text
-    params_module.Params.model_validate(raw_params)
+EVERY = [(block, name) for block, of in plan.BLOCKS.items() for name in of.experiments]
+
+
+@pytest.mark.parametrize("data", plan.FOLDERS)
+@pytest.mark.parametrize(("block", "experiment"), EVERY)
+@pytest.mark.parametrize("size", ["given", "quick", "paper"])
+def test_every_experiment_has_valid_params(tmp_path, data, block, experiment, size):
+    given = plan.settings(block, data, experiment, size)
+    if given.get("restoration.iterations") == 0:
+        restorer = tmp_path / "restorer.safetensors"
+        given |= dict(zip(rows.RESTORER, (str(restorer), "a" * 64), strict=True))
+    params_module.Params.model_validate(workspace.with_params(given))
 
 
 def test_rows_name_what_the_experiments_record():
     rankings = {*BRANCHES, *records.FIXED_WEIGHTS, *records.CHOSEN_WEIGHTS}
-    rows = [*plan.ROWS, *(row for of_scheme in plan.WEIGHTED.values() for row in of_scheme)]
-    assert {row.ranking for row in rows} <= rankings
-    assert {row.experiment for row in rows} == set(plan.EXPERIMENTS)
+    for block, told in plan.ROWS.items():
+        assert {row.ranking for row in told} <= rankings
+        named = {row.experiment for row in told}
+        others = set(plan.BLOCKS[block].experiments) - named
+        assert named <= set(plan.BLOCKS[block].experiments)
+        assert others <= {plan.CEILING.experiment, "aligned"}
+    assert plan.CEILING.experiment in plan.MSMT17.experiments
+
+
+def test_what_is_run_by_hand_is_run_as_dvc_runs_it():
+    """The workspace takes names, programs, params, inputs and outputs from dvc.yaml."""
+    stages = {stage.name: stage for stage in workspace.stages()}
+    told = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    expanded = sum(len(of.get("foreach", [0])) for of in told.values())
+    assert len(stages) == expanded
+    ori = stages["train_reid h2"]
+    assert ori.program == ("stages/train_reid.py", "h2")
+    assert ori.inputs == ("data/pyramid/h2",)
+    assert ori.outs == ("data/models/reid/h2",)
+    assert [stage.name for stage in workspace.needed(["distances ori"])] == [
+        "download",
+        "simulate",
+        "train_reid ori",
+        "distances ori",
+    ]
+    everything = workspace.needed(["sweep_weights"])
+    assert {"train_reconstructor", "generate_pyramid", "distances h3"} <= {
+        s.name for s in everything
+    }
+
+
+def test_a_stage_is_run_again_only_for_other_params_or_inputs(tmp_path):
+    place = workspace.Workspace(tmp_path)
+    small = {"data.identities": 8, "data.images_per_camera": 1}
+    place.run(small, "simulate")
+    assert list(place.seconds) == ["download", "simulate"]
+    assert "synthetic" in place.output
+    crops = (tmp_path / "data/crops/split_0/pixels.npy").read_bytes()
+    place.seconds.clear()
+    place.run(small | {"reid.epochs": 7}, "simulate")  # which neither stage reads
+    assert not place.seconds
+    place.run(small | {"simulate.ratios": "[2]"}, "simulate")
+    assert list(place.seconds) == ["simulate"]
+    assert (tmp_path / "data/crops/split_0/pixels.npy").read_bytes() != crops
+    with pytest.raises(UserError, match=r"has no reid\.epoch$"):
+        place.run({"reid.epoch": 7}, "simulate")
+
+
+def test_what_a_stage_refuses_ends_the_run_and_is_told(tmp_path):
+    place = workspace.Workspace(tmp_path)
+    asked = {"data.name": "viper", "data.root": str(tmp_path / "nowhere")}
+    with pytest.raises(UserError, match="nowhere"):
+        place.run(asked, "simulate")
+
+
+def test_queries_are_grouped_by_ratio_or_by_height():
+    table = pd.DataFrame({"ratio": [2, 3, 4, 4], "height": [64, 43, 32, 32]})
+    (groups,) = comparison.groups_of_queries(table).values()
+    assert {name: chosen.sum() for name, chosen in groups.items()} == {
+        "÷2": 1,
+        "÷3": 1,
+        "÷4": 2,
+        "÷3 and ÷4": 3,
+    }
+    table = pd.DataFrame({"ratio": [1] * 6, "height": [40, 41, 50, 51, 60, 61]})
+    (groups,) = comparison.groups_of_queries(table).values()
+    assert [chosen.sum() for chosen in groups.values()] == [2, 2, 2]

@@ -259,6 +259,8 @@ class Reid(Section):
     batch_size: Annotated[int, Field(ge=2)]
     instances: Annotated[int, Field(ge=0)]
     lr: PositiveFloat
+    start_weight: Fraction
+    ema: Fraction
     warmup_epochs: Annotated[int, Field(ge=0)]
     fixed_epochs: Annotated[int, Field(ge=0)]
     weight_decay: Weight
@@ -317,6 +319,15 @@ class Reid(Section):
         return self
 
     @model_validator(mode="after")
+    def _weights_to_return_to_are_there(self) -> Self:
+        if self.start_weight and self.pretrained is None:
+            raise ValueError(
+                f"reid.start_weight ({self.start_weight}) must be 0 without reid.pretrained, as"
+                " there are no weights to mix the trained ones with"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _instances_fill_the_batch(self) -> Self:
         if self.instances and (
             self.batch_size % self.instances or self.batch_size == self.instances
@@ -326,6 +337,12 @@ class Reid(Section):
                 f" ({self.instances}), and larger"
             )
         return self
+
+
+class Distances(Section):
+    """How features are taken."""
+
+    mirrored: bool
 
 
 class Fusion(Section):
@@ -384,6 +401,7 @@ class Params(Section):
     restoration: Restoration
     generation: Generation
     reid: Reid
+    distances: Distances
     fusion: Fusion
     evaluation: Evaluation
     sweep: Sweep

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
+from torch.nn import functional as F
 
 from pyramid_reid.core.crops import Pixels
 from pyramid_reid.reid.network.preprocessing import normalize, to_float
@@ -29,13 +30,23 @@ class Extractor:
     Args:
         model: in evaluation mode; stays as it is.
         height, width: of the images, in pixels.
+        mirrored: features are the mean of those of an image and of its mirror image, each of length
+            1 before.
 
     Attributes:
         batch: crops in each batch; one that is not full repeats its last crop. The last bits of a
             feature depend on the batch size, and the first batch of a new size takes long.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, height: int, width: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        height: int,
+        width: int,
+        *,
+        mirrored: bool = False,
+    ) -> None:
         example = torch.zeros(2, 3, height, width, device=device)
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
@@ -48,6 +59,7 @@ class Extractor:
         self.batch = max(1, BATCH_PIXELS // (height * width))
         self._model = frozen
         self._device = device
+        self._mirrored = mirrored
 
     @torch.inference_mode()
     def __call__(self, images: Annotated[Pixels, "N H W 3"]) -> Annotated[Floats, "N D"]:
@@ -58,13 +70,13 @@ class Extractor:
     def _features(self, batch: Pixels) -> Floats:
         full = np.pad(batch, [(0, self.batch - len(batch)), *[(0, 0)] * 3], mode="edge")
         pixels = torch.from_numpy(full).to(self._device)
-        features: Floats = self._model(normalize(to_float(pixels))).cpu().numpy()
+        features: Floats = _features(self._model, pixels, mirrored=self._mirrored)
         return features[: len(batch)]
 
 
 @torch.inference_mode()
 def few_features(
-    model: nn.Module, images: Annotated[Pixels, "N H W 3"]
+    model: nn.Module, images: Annotated[Pixels, "N H W 3"], *, mirrored: bool = False
 ) -> Annotated[Floats, "N D"]:
     """Features of a few images, without the preparation of an `Extractor`.
 
@@ -73,7 +85,19 @@ def few_features(
 
     Args:
         model: in evaluation mode.
+        mirrored: as of an `Extractor`.
     """
     pixels = torch.from_numpy(images).to(next(model.parameters()).device)
-    features: Floats = model(normalize(to_float(pixels))).cpu().numpy()
-    return features
+    return _features(model, pixels, mirrored=mirrored)
+
+
+def _features(
+    model: nn.Module, pixels: Annotated[Tensor, "N H W 3"], *, mirrored: bool
+) -> Annotated[Floats, "N D"]:
+    """Features of uint8 images on the model's device."""
+    images = normalize(to_float(pixels))
+    features: Tensor = model(images)
+    if mirrored:
+        features = (F.normalize(features) + F.normalize(model(images.flip(3)))) / 2
+    found: Floats = features.cpu().numpy()
+    return found

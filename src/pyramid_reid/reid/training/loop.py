@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 from typing import Annotated
 
 import numpy as np
@@ -13,15 +14,17 @@ from numpy.typing import NDArray
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.params import Reid
-from pyramid_reid.core.runtime import derive_seed
+from pyramid_reid.core.runtime import derive_seed, world_size
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import to_float
 from pyramid_reid.reid.training import batches, pretrained
 from pyramid_reid.reid.training.augment import Strength, augment, random_numbers
 from pyramid_reid.reid.training.batch_norm import share_statistics
+from pyramid_reid.reid.training.cuda_graph import replayed
 from pyramid_reid.training.checkpoints import Checkpoints
 from pyramid_reid.training.course import Bounds, Course, Log, Seeded
 from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
@@ -79,6 +82,8 @@ def train(
     optimizer = torch.optim.Adam(
         model.parameters(), lr=params.lr, weight_decay=params.weight_decay, amsgrad=True, fused=True
     )
+    averaged = ema(model, params.ema) if params.ema else None
+    records = device.type == "cuda" and world_size() == 1
     schedule = CosineLRScheduler(
         optimizer,
         t_initial=params.epochs - params.warmup_epochs,
@@ -94,26 +99,38 @@ def train(
         unit="epoch",
         steps=params.epochs,
         every=params.checkpoint_every,
-        kept={"model": model},
-        resumed={"optimizer": optimizer, "generator": Seeded(generator)},
+        kept={"mean": averaged} if averaged else {"model": model},
+        resumed={"optimizer": optimizer, "generator": Seeded(generator)}
+        | ({"model": model} if averaged else {}),
         bounds=_bounds(len(classes)),
         bar=("crops", len(labels), params.model),
     )
-    for epoch in course:
-        schedule.step(epoch - 1)
-        osnet.open_layers(model, classifier_alone=epoch <= params.fixed_epochs)
-        rows = batches.epoch(labels, size, params.instances, generator)
-        begun, sums = time.perf_counter(), torch.zeros(2, device=device)
-        for own, pixels in zip(rows, batches.read_ahead(images, rows, device), strict=True):
-            numbers = random_numbers(size, generator)[own_part(own)].to(device)
-            batch = augment(to_float(pixels), numbers, strength)
-            own_targets = targets[own[own_part(own)].to(device)]
-            sums += _step(model, optimizer, batch, own_targets, size, params.label_smoothing)
-            course.advance(size)
-        loss, right = (add_up(sums) / len(rows)).tolist()
-        speed = rows.numel() / (time.perf_counter() - begun)
-        lr = float(optimizer.param_groups[0]["lr"])
-        course.log(loss=loss, accuracy=100 * right, lr=lr, unkept={"images_per_s": speed})
+    with ExitStack() as recorded:
+        for epoch in course:
+            schedule.step(epoch - 1)
+            alone = epoch <= params.fixed_epochs
+            osnet.open_layers(model, classifier_alone=alone)
+            if records and not alone:  # before a thread of `read_ahead` uses the GPU, too
+                recorded.enter_context(replayed(model, (size, 3, *images.shape[1:3])))
+                records = False
+            rows = batches.epoch(labels, size, params.instances, generator)
+            begun, sums = time.perf_counter(), torch.zeros(2, device=device)
+            for own, pixels in zip(rows, batches.read_ahead(images, rows, device), strict=True):
+                numbers = random_numbers(size, generator)[own_part(own)].to(device)
+                batch = augment(to_float(pixels), numbers, strength)
+                own_targets = targets[own[own_part(own)].to(device)]
+                sums += _step(model, optimizer, batch, own_targets, size, params.label_smoothing)
+                if averaged:
+                    averaged.update_parameters(model)
+                course.advance(size)
+            loss, right = (add_up(sums) / len(rows)).tolist()
+            speed = rows.numel() / (time.perf_counter() - begun)
+            lr = float(optimizer.param_groups[0]["lr"])
+            course.log(loss=loss, accuracy=100 * right, lr=lr, unkept={"images_per_s": speed})
+    if averaged:
+        model.load_state_dict(averaged.module.state_dict())
+    if start is not None and params.start_weight:
+        pretrained.blend(model, start, params.start_weight)
     return model.eval(), pd.DataFrame(course.curve, columns=COLUMNS)
 
 
@@ -138,7 +155,8 @@ def _step(
     Returns:
         (2,): this part of the batch's mean loss, and of the share of crops recognised.
     """
-    with torch.autocast(batch.device.type, torch.bfloat16, enabled=batch.device.type in BF16):
+    kind = batch.device.type
+    with torch.autocast(kind, torch.bfloat16, enabled=kind in BF16, cache_enabled=False):
         logits = model(batch)
         loss = F.cross_entropy(
             logits, targets, reduction="sum", label_smoothing=label_smoothing
@@ -148,6 +166,11 @@ def _step(
     sum_gradients(model.parameters())
     optimizer.step()
     return torch.stack([loss.detach(), (logits.argmax(1) == targets).sum() / size])
+
+
+def ema(model: nn.Module, decay: float) -> AveragedModel:
+    """The running mean of a network's weights and statistics."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def _bounds(classes: int) -> Bounds:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import torch
 from torch import Tensor, nn
 
 from pyramid_reid.core.errors import UserError
@@ -114,3 +115,19 @@ def apply(model: nn.Module, checkpoint: Checkpoint, enough: float = ENOUGH) -> N
         f"; left as they were: {some(fresh)}; not used: {some(skipped)}",
         flush=True,
     )
+
+
+@torch.no_grad()
+def blend(model: nn.Module, checkpoint: Checkpoint, share: float) -> None:
+    """Move a fine-tuned network towards the weights it started from; the classifier stays.
+
+    Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022): the mean of the two
+    generalises better than either, at no cost at test time.
+
+    Args:
+        share: weight of the start, in [0, 1].
+    """
+    own = model.state_dict()
+    for name, value in matching(model, checkpoint.weights).items():
+        if own[name].is_floating_point():
+            own[name].lerp_(value.to(own[name]), share)

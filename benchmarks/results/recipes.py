@@ -1,0 +1,232 @@
+"""Recipes for fine-tuning branch ori from a named start, tried on validation identities alone.
+
+    python -m benchmarks.results.recipes run OUT.csv caviar4reid=FOLDER --splits 0 1 2
+    python -m benchmarks.results.recipes table OUT.csv
+
+Each recipe differs from the plain one in the params that are named. Of each split's training
+identities some are held out (`HELD_OUT`); no network sees them, and nobody sees a test identity. A
+network is judged as it is, moved towards its start by several shares, and with the mean of each
+crop's and its mirror image's features: those cost no training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import io
+import sys
+import tempfile
+from collections.abc import Sequence
+from multiprocessing import get_context
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid.core.runtime import derive_seed, pin_environment  # noqa: E402
+
+pin_environment(threads=1)
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from benchmarks.results.workspace import Workspace, with_params  # noqa: E402
+
+from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
+from pyramid_reid.core.params import Params  # noqa: E402
+from pyramid_reid.core.runtime import start_torch  # noqa: E402
+from pyramid_reid.evaluation.rankings import Judging  # noqa: E402
+from pyramid_reid.reid.features import few_features  # noqa: E402
+from pyramid_reid.reid.network.preprocessing import resized  # noqa: E402
+from pyramid_reid.reid.training import pretrained  # noqa: E402
+from pyramid_reid.reid.training.loop import train  # noqa: E402
+from pyramid_reid.retrieval.distance import cosine_distances, normalize  # noqa: E402
+from pyramid_reid.training import weights_file  # noqa: E402
+from pyramid_reid.training.checkpoints import Checkpoints  # noqa: E402
+
+HELD_OUT = {"caviar4reid": 8, "prid2011": 30}
+"""Validation identities, of 25 and 100 that train."""
+
+PLAIN: dict[str, object] = {
+    "threads": 1,
+    "reid.pretrained": "msmt17",
+    "reid.height": 256,
+    "reid.width": 128,
+    "reid.batch_size": 32,
+    "reid.epochs": 30,
+    "reid.fixed_epochs": 5,
+    "reid.lr": 1.0e-3,
+}
+"""The recipe that all others differ from."""
+
+RECIPES: dict[str, dict[str, object]] = {
+    "plain": {},
+    "epochs 15": {"reid.epochs": 15},
+    "lr 3e-4": {"reid.lr": 3.0e-4},
+    "batch 64": {"reid.batch_size": 64},
+    "ema 0.98": {"reid.ema": 0.98},
+    "mixed 0.5": {"reid.mixed_resolution": 0.5},
+    "instances 4": {"reid.instances": 4},
+    "chosen": {"reid.ema": 0.98},
+    "market1501": {"reid.pretrained": "market1501"},
+}
+CHOSEN: dict[str, dict[str, object]] = {
+    "caviar4reid": {"reid.batch_size": 64, "reid.instances": 4},
+}
+"""What each set's people prefer, together; tried after the others."""
+INSTANCES = {"prid2011": 2}
+"""Where people have two crops each, so many make up a batch."""
+
+SHARES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)
+"""Of the start in the weights that are judged; 1 is zero-shot."""
+
+
+def settings(data: str, recipe: str) -> dict[str, object]:
+    """Params of a recipe that differ from the committed ones, but for folder and splits."""
+    given = {"data.name": data, "reid.validation_identities": HELD_OUT[data]}
+    given |= PLAIN | RECIPES[recipe] | (CHOSEN.get(data, {}) if recipe == "chosen" else {})
+    if given.get("reid.instances"):
+        given["reid.instances"] = INSTANCES.get(data, given["reid.instances"])
+    return given
+
+
+def attempt(
+    data: str, split: int, recipe: str, folder: Path, device_name: str, seed: int
+) -> list[dict[str, object]]:
+    """Train with a recipe on a split; rows of data, split, recipe, share, mirrored, rank1, mAP.
+
+    Args:
+        folder: holds the split's crops, as `prepare` leaves them.
+    """
+    given = settings(data, recipe) | {"device": device_name, "seed": seed}
+    params = Params.model_validate(with_params(given))
+    device = start_torch(params.device, params.threads)
+    reid = params.reid.of_branch("ori")
+    height, width = reid.input_size("ori")
+    store = crops.CropStore(folder / "data/crops" / f"split_{split}")
+    rows = store.rows("train")
+    pids = store.index.pid.to_numpy()[rows]
+    named = str(reid.pretrained)
+    start = weights_file.read(pretrained.find(named, reid.model, None, folder))
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+        trained, curve = train(
+            resized(store, rows, height, width),
+            pids,
+            reid,
+            derive_seed(seed, "recipes", recipe, str(split)),
+            device,
+            Checkpoints(Path(scratch), "key"),
+            start,
+        )
+    rule = protocol_record.evaluation_rule(None, protocol_record.read(folder / "data/crops"))
+    tables = {
+        role: store.index.loc[store.rows(f"val_{role}"), :].reset_index(drop=True)
+        for role in ("query", "gallery")
+    }
+    images = {role: resized(store, store.rows(f"val_{role}"), height, width) for role in tables}
+    found = []
+    for share in SHARES:
+        network = copy.deepcopy(trained)
+        pretrained.blend(network, start, share)
+        plain = {role: normalize(few_features(network, of)) for role, of in images.items()}
+        other = {
+            role: normalize(few_features(network, np.ascontiguousarray(of[:, :, ::-1])))
+            for role, of in images.items()
+        }
+        both = {role: normalize(plain[role] + other[role]) for role in images}
+        for mirrored, features in (("no", plain), ("yes", both)):
+            judge = Judging(rule, 10, seed).judge(
+                f"split_{split}", tables["query"], tables["gallery"]
+            )
+            judge.judge(0, cosine_distances(features["query"], features["gallery"]))
+            done = judge.results
+            found.append(
+                {
+                    "data": data,
+                    "split": split,
+                    "recipe": recipe,
+                    "seed": seed,
+                    "share": share,
+                    "mirrored": mirrored,
+                    "rank1": 100 * float((done.first_rank == 1).mean()),
+                    "mAP": 100 * float(done.average_precision.mean()),
+                    "accuracy": float(curve.accuracy.iloc[-1]),
+                }
+            )
+    return found
+
+
+def prepare(data: str, root: Path, split: int, folder: Path) -> None:
+    """Leave the crops of a split, with its validation identities held out, in a folder."""
+    place = {"data.root": str(root), "data.splits": 1, "data.first_split": split}
+    Workspace(folder).run(settings(data, "plain") | place, "simulate")
+
+
+def _job(job: tuple[str, int, str, Path, str, int]) -> list[dict[str, object]]:
+    return attempt(*job)
+
+
+def run(
+    sets: dict[str, Path],
+    splits: Sequence[int],
+    out: Path,
+    jobs: int,
+    device: str,
+    names: Sequence[str],
+) -> None:
+    """Try the recipes on each split of each set, several at once; write the rows as they come."""
+    with tempfile.TemporaryDirectory() as scratch, get_context("fork").Pool(jobs) as pool:
+        places = [
+            (data, root, s, Path(scratch) / f"{data}_{s}")
+            for data, root in sets.items()
+            for s in splits
+        ]
+        pool.starmap(prepare, places)
+        todo = [
+            (data, s, name, folder, device, 1) for name in names for data, _, s, folder in places
+        ]
+        rows: list[dict[str, object]] = []
+        for number, found in enumerate(pool.imap_unordered(_job, todo), 1):
+            rows += found
+            pd.DataFrame(rows).sort_values(["data", "recipe", "split", "share", "mirrored"]).to_csv(
+                out, index=False, float_format="%.4f", lineterminator="\n"
+            )
+            print(f"{number} of {len(todo)}", flush=True)
+
+
+def table(path: Path) -> None:
+    """Print the mean over splits of each recipe, without mirrors, by share of the start."""
+    rows = pd.read_csv(path)
+    for data, of_data in rows.groupby("data"):
+        for mirrored, of in of_data.groupby("mirrored"):
+            for figure in ("rank1", "mAP"):
+                print(f"{data}, {figure}, mirrored {mirrored}, {of['split'].nunique()} splits")
+                print(of.pivot_table(index="recipe", columns="share", values=figure).round(1), "\n")
+
+
+def main() -> None:
+    """Do what the arguments ask."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    running = actions.add_parser("run")
+    running.add_argument("out", type=Path)
+    running.add_argument("sets", nargs="+", help="NAME=FOLDER")
+    running.add_argument("--splits", type=int, nargs="+", default=list(range(10)))
+    running.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    running.add_argument("--jobs", type=int, default=1)
+    running.add_argument("--device", default="cpu")
+    printing_ = actions.add_parser("table")
+    printing_.add_argument("out", type=Path)
+    told = parser.parse_args()
+    if told.action == "table":
+        table(told.out)
+        return
+    sets = {name: Path(root).resolve() for name, root in (each.split("=") for each in told.sets)}
+    run(sets, told.splits, told.out.resolve(), told.jobs, told.device, told.recipes)
+
+
+if __name__ == "__main__":
+    printing.survive()
+    main()

@@ -1,0 +1,223 @@
+"""What no stage does: the paper's rivals, and one network for all four branches.
+
+A network that is trained here is left in the layout of data/models/reid, and judged as it is
+(`reid.epochs: 0`), by the same features, distances and protocol as all others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyramid_reid.core import crops
+from pyramid_reid.core.params import BRANCHES, Params, Reid
+from pyramid_reid.core.resize import resize
+from pyramid_reid.core.runtime import derive_seed, start_torch
+from pyramid_reid.reid.features import Extractor
+from pyramid_reid.reid.network import osnet
+from pyramid_reid.reid.network.preprocessing import resized, to_float
+from pyramid_reid.reid.training import batches, loop, pretrained
+from pyramid_reid.reid.training.augment import RATIOS, Strength, augment, random_numbers
+from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
+from pyramid_reid.training import weights_file
+from pyramid_reid.training.checkpoints import Checkpoints
+
+ALIKE = 1.0
+"""Weight of the mean squared distance between features of a crop and of its down-sampled copy."""
+ALIGNED_EPOCHS = 120
+"""Of fitting the map, as VPFA has it."""
+ADVERSARIAL = 0.1
+"""Weight of the discriminator's reversed gradient. Both were set before anything was judged."""
+
+
+def joint(workspace: Path, split: str, params: Params, out: Path) -> None:
+    """Train one OSNet on the training crops of all four branches; it serves each of them."""
+    device, reid = _start(params)
+    pixels, pids = [], []
+    for branch in BRANCHES:
+        folder = workspace / "data" / ("crops" if branch == "ori" else f"pyramid/{branch}")
+        images, people = _training(folder / split, reid)
+        pixels.append(images)
+        pids.append(people)
+    with contextlib.redirect_stdout(io.StringIO()):
+        model, _ = loop.train(
+            np.concatenate(pixels),
+            np.concatenate(pids),
+            # of four times the crops: half of the steps that four networks take
+            reid.model_copy(update={"epochs": max(reid.epochs // 2, reid.warmup_epochs + 1)}),
+            derive_seed(params.seed, "joint", split),
+            device,
+            Checkpoints(out / "checkpoints", "joint"),
+            _weights(reid, workspace),
+        )
+    _save(out, BRANCHES, split, model, reid)
+
+
+def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:
+    """Train an OSNet whose features should not tell the resolution of a crop.
+
+    After the idea of RAIN (Chen et al., AAAI 2019): the features of a crop and of its down-sampled
+    copy are pulled together, and a discriminator that tells them apart is deceived. RAIN does so at
+    several depths of a ResNet-50, and reconstructs images beside it; here the last features alone.
+    """
+    device, reid = _start(params)
+    images, pids = _training(workspace / "data/crops" / split, reid)
+    classes, labels = np.unique(pids, return_inverse=True)
+    size = batches.batch_size(labels, reid.batch_size, reid.instances)
+    seed = derive_seed(params.seed, "invariant", split)
+    start = _weights(reid, workspace)
+    model = osnet.build(reid.model, len(classes), seed)
+    with contextlib.redirect_stdout(io.StringIO()):
+        pretrained.apply(model, start)
+    model = model.to(device)
+    torch.manual_seed(seed)
+    tells_apart = nn.Sequential(nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 1)).to(device)
+    optimizer = torch.optim.Adam(
+        [*model.parameters(), *tells_apart.parameters()],
+        reid.lr,
+        weight_decay=reid.weight_decay,
+        amsgrad=True,
+        fused=True,
+    )
+    mean, features = loop.ema(model, reid.ema), Features(model)
+    generator, targets = torch.Generator().manual_seed(seed), torch.from_numpy(labels).to(device)
+    plain = Strength(reid.erasing, reid.color_jitter, 0.0)
+    for epoch in range(1, reid.epochs + 1):
+        rate = (
+            min(1.0, epoch / reid.warmup_epochs) * 0.5 * (1 + np.cos(np.pi * epoch / reid.epochs))
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = reid.lr * rate
+        osnet.open_layers(model, classifier_alone=epoch <= reid.fixed_epochs)
+        rows = batches.epoch(labels, size, reid.instances, generator)
+        for own, pixels in zip(rows, batches.read_ahead(images, rows, device), strict=True):
+            numbers, floats = random_numbers(size, generator).to(device), to_float(pixels)
+            copies = [
+                augment(floats.clone(), numbers, replace(plain, mixed_resolution=share))
+                for share in (0.0, 1.0)  # as it is, and down-sampled
+            ]
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = model(torch.cat(copies))
+            found = features.last.float()
+            loss = F.cross_entropy(
+                logits.float(),
+                targets[own.to(device)].repeat(2),
+                label_smoothing=reid.label_smoothing,
+            )
+            whole, low = F.normalize(found).chunk(2)
+            loss = loss + ALIKE * (whole - low).square().sum(1).mean()
+            guessed = tells_apart(_Reversed.apply(found, ADVERSARIAL))[:, 0]
+            truth = torch.arange(2 * size, device=device).ge(size).float()
+            loss = loss + F.binary_cross_entropy_with_logits(guessed, truth)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            mean.update_parameters(model)
+    features.close()
+    model.load_state_dict(mean.module.state_dict())
+    pretrained.blend(model, start, reid.start_weight)
+    _save(out, ["ori"], split, model.eval(), reid)
+
+
+def align(workspace: Path, split: str, params: Params) -> None:
+    """Move the queries' features from low to high resolution, and write their distances anew.
+
+    After VPFA (Liu et al., 2025, arXiv 2510.00936): a residual map is fitted on the features of
+    training crops and of their copies, down-sampled by 2, 3 and 4. VPFA has a map for each ratio and
+    larger layers; this is one map, as a ratio is not known at test time.
+    """
+    device, reid = _start(params)
+    images, _ = _training(workspace / "data/crops" / split, reid)
+    model, height, width = osnet.load(
+        workspace / "data/models/reid/ori" / split / "model.safetensors"
+    )
+    extract = Extractor(model, device, height, width, mirrored=params.distances.mirrored)
+    whole = normalize(extract(images))
+    low = [
+        normalize(extract(np.stack([_lower(image, ratio) for image in images]))) for ratio in RATIOS
+    ]
+    torch.manual_seed(derive_seed(params.seed, "align", split))
+    moves = nn.Sequential(
+        nn.Linear(512, 256), nn.LayerNorm(256), nn.ReLU(), nn.Linear(256, 512), nn.Tanh()
+    )
+    optimizer = torch.optim.Adam(moves.parameters(), 2.0e-4)
+    given, wanted = (torch.from_numpy(np.concatenate(of)) for of in (low, [whole] * len(low)))
+    for _ in range(ALIGNED_EPOCHS):
+        for rows in torch.randperm(len(given)).split(64):
+            loss = F.mse_loss(given[rows] + moves(given[rows]), wanted[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    folder = workspace / "data/distances/ori" / split
+    with np.load(folder / "features.npz") as file:
+        query, gallery = torch.from_numpy(file["query"]), file["gallery"]
+    with torch.inference_mode():
+        moved = (query + moves(query)).numpy()
+    write_cosine_distances(folder / "distmat.npy", normalize(moved), gallery)
+
+
+def _lower(image: np.ndarray, ratio: int) -> np.ndarray:
+    """An image (H, W, 3) down-sampled and enlarged again."""
+    height, width = image.shape[:2]
+    small = resize(image, height // ratio, width // ratio, Image.Resampling.BICUBIC)
+    return resize(small, height, width, Image.Resampling.BILINEAR)
+
+
+class Features:
+    """What the classifier of a network was last given: (B, 512)."""
+
+    last: Tensor
+
+    def __init__(self, model: nn.Module) -> None:
+        self._handle = model.classifier.register_forward_pre_hook(self._keep)
+
+    def close(self) -> None:
+        """Leave the network as it was."""
+        self._handle.remove()
+
+    def _keep(self, _: nn.Module, inputs: tuple[Tensor]) -> None:
+        self.last = inputs[0]
+
+
+class _Reversed(torch.autograd.Function):
+    """Gradient reversal (Ganin and Lempitsky, ICML 2015)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: float) -> Tensor:  # noqa: ANN001
+        ctx.weight = weight
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+        return -ctx.weight * gradient, None
+
+
+def _start(params: Params) -> tuple[torch.device, Reid]:
+    device = start_torch(params.device, params.threads)
+    return device, params.reid.of_branch("ori")
+
+
+def _training(folder: Path, reid: Reid) -> tuple[np.ndarray, np.ndarray]:
+    """Training crops (N, H, W, 3) uint8 and their pids (N,)."""
+    store = crops.CropStore(folder)
+    rows = store.rows("train")
+    return resized(store, rows, *reid.input_size("ori")), store.index.pid.to_numpy()[rows]
+
+
+def _weights(reid: Reid, folder: Path) -> weights_file.Checkpoint:
+    return weights_file.read(pretrained.find(str(reid.pretrained), reid.model, None, folder))
+
+
+def _save(out: Path, branches: Sequence[str], split: str, model: nn.Module, reid: Reid) -> None:
+    for branch in branches:
+        path = out / branch / split / "model.safetensors"
+        osnet.save(path, model, reid.model, *reid.input_size("ori"))
