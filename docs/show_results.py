@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
     parser.add_argument("what", choices=["tables", "ceiling", "pictures"])
     parser.add_argument("block", choices=plan.BLOCKS)
-    parser.add_argument("data", choices=plan.FOLDERS, nargs="*")
+    parser.add_argument("data", nargs="*", default=list(plan.FOLDERS), help="names of sets")
     told = parser.parse_args()
     folder = told.records / told.block
     try:

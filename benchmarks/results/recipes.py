@@ -195,13 +195,24 @@ def run(
 
 
 def table(path: Path) -> None:
-    """Print the mean over splits of each recipe, without mirrors, by share of the start."""
+    """Print what each recipe gains over the plain one's last weights, on the same splits.
+
+    A share of the start makes a column; a last table tells what mirror images add.
+    """
     rows = pd.read_csv(path)
     for data, of_data in rows.groupby("data"):
-        for mirrored, of in of_data.groupby("mirrored"):
-            for figure in ("rank1", "mAP"):
-                print(f"{data}, {figure}, mirrored {mirrored}, {of['split'].nunique()} splits")
-                print(of.pivot_table(index="recipe", columns="share", values=figure).round(1), "\n")
+        once = of_data[of_data.mirrored == "no"]
+        plain = once[(once.recipe == "plain") & (once["share"] == 0)].set_index("split")
+        for figure in ("rank1", "mAP"):
+            print(f"{data}, validation {figure}: plain {plain[figure].mean():.1f}; gain of each recipe")
+            gains = once.assign(gain=once[figure] - once.split.map(plain[figure]))
+            told = gains.pivot_table(index="recipe", columns="share", values="gain").round(1)
+            told.insert(0, "splits", once.groupby("recipe").split.nunique())
+            print(told.sort_values("recipe").to_string(), end="\n\n")
+        both = of_data.pivot_table(index="share", columns="mirrored", values=["rank1", "mAP"])
+        added = {figure: both[figure]["yes"] - both[figure]["no"] for figure in ("rank1", "mAP")}
+        print(f"{data}, what mirror images add, mean over recipes")
+        print(pd.DataFrame(added).T.round(1).to_string(), end="\n\n")
 
 
 def main() -> None:
