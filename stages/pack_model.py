@@ -20,7 +20,8 @@ FOUND = files.Run(
 
 def main(params: Params) -> str:
     """Write the model folder."""
-    packed = files.pack(FOUND, OUT, params.data.name, params.fusion.weights)
+    mirrored = params.distances.mirrored
+    packed = files.pack(FOUND, OUT, params.data.name, params.fusion.weights, mirrored=mirrored)
     of = f", {packed.trained['split']} of {packed.trained['splits']}"
     calibrated = "calibrated" if packed.calibration else "not calibrated"
     return f"model of {packed.name}{of}, {calibrated}, in {OUT}"

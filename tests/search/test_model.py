@@ -239,3 +239,17 @@ def test_the_hash_of_features_changes_with_what_they_depend_on_alone(folder):
         assert told.model_copy(update=same).features == before
     restorer = told.restorer.model_copy(update={"sha256": "0" * 64})
     assert told.model_copy(update={"restorer": restorer}).features != before
+    assert told.model_copy(update={"mirrored": True}).features != before
+
+
+@pytest.mark.parametrize("count", [1, 70])
+def test_a_mirrored_model_sees_a_crop_and_its_mirror_image_alike(folder, pixels, count):
+    crops = [np.roll(pixels, shift, axis=0) for shift in range(count)]
+    other = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
+    plain = pyramid_reid.load(folder)
+    wanted = plain.embed(crops) + plain.embed(other)
+    wanted /= np.linalg.norm(wanted, axis=2, keepdims=True)
+    change(folder, mirrored=True)
+    mirrored = pyramid_reid.load(folder)
+    np.testing.assert_allclose(mirrored.embed(crops), wanted, atol=1e-4)
+    np.testing.assert_allclose(mirrored.embed(other), mirrored.embed(crops), atol=1e-4)

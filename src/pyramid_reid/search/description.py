@@ -65,6 +65,7 @@ class Description(Section):
 
     Attributes:
         weights: of the branches in the fusion, adding up to 1.
+        mirrored: whether a crop's features are the mean of its own and its mirror image's.
         calibration: None where `why_no_calibration` says why.
         trained: what the pipeline knows of the training: set, protocol, split, hashes; empty where
             nothing was trained.
@@ -75,6 +76,7 @@ class Description(Section):
     restorer: Restorer
     branches: dict[Branch, BranchNetwork]
     weights: dict[Branch, Annotated[float, Field(ge=0)]]
+    mirrored: bool = False
     calibration: Calibration | None
     why_no_calibration: str | None
     trained: dict[str, str | int | float | None]
@@ -85,10 +87,12 @@ class Description(Section):
 
         Fusion weights and calibration are no part of it: they may change under a gallery.
         """
-        parts = [self.format, self.restorer.sha256, list(self.restorer.scales)]
+        parts: list[object] = [self.format, self.restorer.sha256, list(self.restorer.scales)]
         for branch in BRANCHES:
             network = self.branches[branch]  # type: ignore[index]
             parts.append([branch, network.sha256, network.network, network.height, network.width])
+        if self.mirrored:
+            parts.append("mirrored")
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -100,7 +100,9 @@ class Model:
     def _extractors(self) -> dict[str, Extractor]:
         """Per branch what gives features of many crops."""
         prepared = {
-            model: Extractor(model, self._device, height, width)
+            model: Extractor(
+                model, self._device, height, width, mirrored=self.description.mirrored
+            )
             for model, height, width in set(self._networks.values())
         }
         return {branch: prepared[model] for branch, (model, *_) in self._networks.items()}
@@ -197,7 +199,9 @@ class Model:
                 each.result()
         if len(crops) <= FEW:
             features = [
-                few_features(self._networks[branch][0], of_branch)
+                few_features(
+                    self._networks[branch][0], of_branch, mirrored=self.description.mirrored
+                )
                 for branch, of_branch in zip(BRANCHES, inputs, strict=True)
             ]
         else:

@@ -74,7 +74,8 @@ def _networks(description: Description) -> str:
     files = {restorer.file: restorer} | {each.file: each for each in description.branches.values()}
     rows += [
         "",
-        f"The restorer is {restorer.extractor}.",
+        f"The restorer is {restorer.extractor}."
+        + (" Features are the mean of a crop's and its mirror image's." * description.mirrored),
         "",
         "| file | trained on | licence | SHA-256 |",
         "|---|---|---|---|",

@@ -44,12 +44,15 @@ class Run:
     metrics: Path
 
 
-def pack(run: Run, out: Path, name: str, weights: Mapping[str, float]) -> Description:
+def pack(
+    run: Run, out: Path, name: str, weights: Mapping[str, float], *, mirrored: bool = False
+) -> Description:
     """Write the model folder of a run: with several splits, that of the first.
 
     Args:
         name: of the set, `data.name`.
         weights: of the branches in the fusion, one at least above 0.
+        mirrored: `distances.mirrored`.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -72,6 +75,7 @@ def pack(run: Run, out: Path, name: str, weights: Mapping[str, float]) -> Descri
             restorer=_restorer(run.models / "reconstructor" / splits[0], out, people, name),
             branches=branches,
             weights={branch: weights[branch] / total for branch in branches},
+            mirrored=mirrored,
             calibration=None if fitted is None else Calibration(**fitted),
             why_no_calibration=told.get("why_none"),
             trained=trained,
