@@ -22,6 +22,7 @@ pin_environment(threads=1)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+
 from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import load  # noqa: E402
@@ -69,7 +70,9 @@ def main() -> None:
             loop.replayed = way
             speeds, losses = measure(device, network, size)
             told = " ".join(f"{loss:.4f}" for loss in losses)
-            print(f"| {network} | {size} | {name} | {min(speeds):.0f} to {max(speeds):.0f} | {told} |")
+            print(
+                f"| {network} | {size} | {name} | {min(speeds):.0f} to {max(speeds):.0f} | {told} |"
+            )
     loop.replayed = recorded
 
 

@@ -100,9 +100,7 @@ class Model:
     def _extractors(self) -> dict[str, Extractor]:
         """Per branch what gives features of many crops."""
         prepared = {
-            model: Extractor(
-                model, self._device, height, width, mirrored=self.description.mirrored
-            )
+            model: Extractor(model, self._device, height, width, mirrored=self.description.mirrored)
             for model, height, width in set(self._networks.values())
         }
         return {branch: prepared[model] for branch, (model, *_) in self._networks.items()}

@@ -26,7 +26,7 @@ from pyramid_reid.reid.training.augment import Strength, augment, random_numbers
 from pyramid_reid.reid.training.batch_norm import share_statistics
 from pyramid_reid.reid.training.cuda_graph import replayed
 from pyramid_reid.training.checkpoints import Checkpoints
-from pyramid_reid.training.course import Bounds, Course, Log, Seeded
+from pyramid_reid.training.course import Bounds, Course, Log, Seeded, Stateful
 from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
 from pyramid_reid.training.weights_file import Checkpoint
 
@@ -93,6 +93,7 @@ def train(
     )
     generator = torch.Generator().manual_seed(batches_seed)
     targets, strength = torch.from_numpy(labels).to(device), _strength(params)
+    resumed: dict[str, Stateful] = {"optimizer": optimizer, "generator": Seeded(generator)}
     course = Course(
         checkpoints,
         log,
@@ -100,8 +101,7 @@ def train(
         steps=params.epochs,
         every=params.checkpoint_every,
         kept={"mean": averaged} if averaged else {"model": model},
-        resumed={"optimizer": optimizer, "generator": Seeded(generator)}
-        | ({"model": model} if averaged else {}),
+        resumed=resumed | ({"model": model} if averaged else {}),
         bounds=_bounds(len(classes)),
         bar=("crops", len(labels), params.model),
     )
@@ -170,7 +170,8 @@ def _step(
 
 def ema(model: nn.Module, decay: float) -> AveragedModel:
     """The running mean of a network's weights and statistics."""
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
 
 def _bounds(classes: int) -> Bounds:
