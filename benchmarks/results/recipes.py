@@ -204,9 +204,7 @@ def table(path: Path) -> None:
         once = of_data[of_data.mirrored == "no"]
         plain = once[(once.recipe == "plain") & (once["share"] == 0)].set_index("split")
         for figure in ("rank1", "mAP"):
-            print(
-                f"{data}, validation {figure}: plain {plain[figure].mean():.1f}; gain of each recipe"
-            )
+            print(f"{data}, validation {figure}: plain {plain[figure].mean():.1f}; gain of each")
             gains = once.assign(gain=once[figure] - once.split.map(plain[figure]))
             told = gains.pivot_table(index="recipe", columns="share", values="gain").round(1)
             told.insert(0, "splits", once.groupby("recipe").split.nunique())

@@ -132,8 +132,8 @@ def align(workspace: Path, split: str, params: Params) -> None:
     """Move the queries' features from low to high resolution, and write their distances anew.
 
     After VPFA (Liu et al., 2025, arXiv 2510.00936): a residual map is fitted on the features of
-    training crops and of their copies, down-sampled by 2, 3 and 4. VPFA has a map for each ratio and
-    larger layers; this is one map, as a ratio is not known at test time.
+    training crops and of their copies, down-sampled by 2, 3 and 4. VPFA has a map for each ratio
+    and larger layers; this is one map, as a ratio is not known at test time.
     """
     device, reid = _start(params)
     images, _ = _training(workspace / "data/crops" / split, reid)

@@ -79,11 +79,16 @@ def _stage(name: str, told: Mapping[str, Any], given: Mapping[str, str]) -> Stag
     return Stage(" ".join([name, *program[1:]]), program, tuple(told["params"]), inputs, outs)
 
 
+def holds(path: str, out: str) -> bool:
+    """Whether a dependency is an output, or a folder that it lies in."""
+    return out == path or out.startswith(f"{path}/")
+
+
 def needed(wanted: Sequence[str]) -> list[Stage]:
     """The stages of these names and all that they need, in the order to run them."""
     chosen, paths = list[Stage](), set[str]()
     for stage in reversed(stages()):
-        if stage.name in wanted or paths & set(stage.outs):
+        if stage.name in wanted or any(holds(path, out) for path in paths for out in stage.outs):
             chosen.append(stage)
             paths |= set(stage.inputs)
     return chosen[::-1]
@@ -120,7 +125,7 @@ class Workspace:
         keys, made = self._keys(), dict[str, str]()
         for stage in needed(wanted):
             values = {name: _value(used, name) for name in stage.params}
-            of_inputs = [made.get(path, "") for path in stage.inputs]
+            of_inputs = [made[out] for path in stage.inputs for out in made if holds(path, out)]
             told = json.dumps([stage.name, values, of_inputs], sort_keys=True, default=str)
             key = hashlib.sha256(told.encode()).hexdigest()
             made |= dict.fromkeys(stage.outs, key)
