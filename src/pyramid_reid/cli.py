@@ -57,7 +57,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_making(commands)
     _add_serve(commands)
     _add_doctor(commands)
+    _add_preset(commands)
     return parser
+
+
+def _add_preset(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command that prints the options of an experiment."""
+    preset = commands.add_parser(
+        "preset",
+        help="options of `dvc exp run` for a data set or a purpose",
+        description="Print the -S options of a preset.",
+        epilog="example: dvc exp run $(pyramid-reid preset caviar4reid msmt17) -S data.splits=1"
+        " -S data.root=/path/to/CAVIAR4REID",
+    )
+    preset.add_argument("name", nargs="?", help="of the preset")
+    preset.add_argument("start", nargs="?", help="weights to start from, as reid.pretrained")
+    preset.add_argument("--list", action="store_true", help="what each preset is for, and its cost")
+    preset.set_defaults(run=_preset)
 
 
 def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -343,3 +359,13 @@ def _serve(given: argparse.Namespace) -> int:
     return serve(
         given.store, given.model, given.host, given.port, given.token, given.log, given.no_log
     )
+
+
+def _preset(given: argparse.Namespace) -> int:
+    from pyramid_reid import presets
+
+    if given.list or given.name is None:
+        print(presets.table())
+        return 0
+    print(" ".join(presets.read(given.name).options(given.start)))
+    return 0
