@@ -11,6 +11,7 @@ from pyramid_reid import presets
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params
 
+
 @pytest.mark.parametrize("name", presets.names())
 @pytest.mark.parametrize("start", [None, "market1501"])
 def test_a_preset_gives_valid_params(name, start):

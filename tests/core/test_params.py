@@ -5,6 +5,7 @@ import yaml
 from conftest import ROOT
 from dvc.utils.serialize import load_yaml as dvc_load_yaml
 
+from pyramid_reid import presets
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import load
 
@@ -200,6 +201,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
 
 @pytest.mark.parametrize("command", re.findall(r"^dvc exp run .*$", README, re.MULTILINE))
 def test_the_commands_of_the_readme_give_valid_params(tmp_path, raw_params, command):
+    for name, start in re.findall(r"\$\(pyramid-reid preset (\w+) (\w+)\)", command):
+        command += " " + " ".join(presets.read(name).options(start))
     overrides = re.findall(r"-S ([\w.]+)=(\S+)", command)
     assert overrides
     for key, value in overrides:

@@ -109,7 +109,7 @@ def _tested(description: Description, figures: Mapping[str, Mapping[str, float]]
             " of them, and has seen test people of the others in training"
         )
     rows = [
-        f"{mean}, in percent (what the figures mean is said in README.md of the project):",
+        f"{mean}, in percent (docs/method.md of the project says what the figures mean):",
         "",
         "| ranking | Rank-1 | mAP |",
         "|---|---|---|",
