@@ -40,7 +40,7 @@ def test_the_set_s_own_recipe_is_that_of_its_table():
 
 
 def test_an_unknown_preset_is_refused_with_those_that_are_there():
-    with pytest.raises(UserError, match="no preset market; there is .*market1501"):
+    with pytest.raises(UserError, match=r"no preset market; there is .*market1501"):
         presets.read("market")
 
 
