@@ -78,8 +78,9 @@ def tables(block: str, data: str, folder: Path) -> None:
             for name, ranks in ({} if number else plan.PUBLISHED[data]).items()
         ]
         show(pd.concat([table(found, rows), pd.DataFrame(published)]).fillna("-"))
-        show(differences(found, rows, {"ori": plan.ORI, "four seeds": plan.CONTROL}))
-        if not number:
+        fused = {"four seeds": plan.CONTROL} if plan.PYRAMIDS[block] else {}
+        show(differences(found, rows, {"ori": plan.ORI, **fused}))
+        if fused and not number:
             _first_only(block, found)
 
 
