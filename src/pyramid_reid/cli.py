@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     model.add_argument(
         "--model", type=Path, default=Path("data/model"), help="model folder (data/model)"
     )
-    model.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
+    model.add_argument("--device", type=_device, default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
     weights = argparse.ArgumentParser(add_help=False)
     weights.add_argument(
         "--weights", help="of the branches, as ori=0.4,h1=0.2,h2=0.2,h3=0.2 (the model's)"
@@ -241,7 +242,7 @@ def _add_making(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     restore.add_argument("images", nargs="+", type=Path, metavar="IN", help="folder, or image")
     restore.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
     restore.add_argument("--scales", help="some of the model's, as 2,4 (all)")
-    restore.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
+    restore.add_argument("--device", type=_device, default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
 
     export = commands.add_parser(
         "export",
@@ -262,6 +263,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
     return number
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text} is not supported: give cpu, cuda, or cuda:1, …")
+    return text
 
 
 def _gallery(given: argparse.Namespace) -> int:
