@@ -195,17 +195,20 @@ def _cache(project: Path) -> dict[str, Any]:
 
 
 def _remotes(project: Path) -> dict[str, Any]:
-    said, why = _dvc(project, "remote", "list")
+    # not `dvc remote list`, whose table breaks long addresses
+    said, why = _dvc(project, "config", "--list")
     if said is None:
         return {"error": why}
-    rows = [line.split(maxsplit=1) for line in said.splitlines() if line.strip()]
+    config = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    urls = {
+        key.removeprefix("remote.").removesuffix(".url"): url
+        for key, url in config.items()
+        if key.startswith("remote.") and key.endswith(".url")
+    }
     return {
         "remotes": {
-            name: {
-                "url": without_secrets(url.strip().removesuffix(DEFAULT)),
-                "default": url.strip().endswith(DEFAULT),
-            }
-            for name, url in rows
+            name: {"url": without_secrets(url), "default": name == config.get("core.remote")}
+            for name, url in urls.items()
         }
     }
 

@@ -98,7 +98,13 @@ def _hashes(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 def _in_order(stages: Mapping[str, Stage]) -> list[str]:
     maker = {out: name for name, stage in stages.items() for out in stage.outs}
     before = {
-        name: [maker[path] for dep in stage.deps for path in _above(dep) if path in maker]
+        # a dependency is an output, lies in one, or is a folder of several
+        name: [
+            made
+            for dep in stage.deps
+            for out, made in maker.items()
+            if out in _above(dep) or dep in _above(out)
+        ]
         for name, stage in stages.items()
     }
     return list(TopologicalSorter(before).static_order())

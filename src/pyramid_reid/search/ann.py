@@ -24,7 +24,7 @@ FROM_ROWS = 20_000
 """An exact scan takes less than a tenth of a second below."""
 PARTITION = 512
 """Rows of a partition, on average."""
-REFINE = 10
+REFINE = 20
 """Candidates per hit whose distances are computed exactly."""
 NEW_ROWS = 2000
 """Rows that are not in the index yet, and are compared one by one, until it is kept up."""
