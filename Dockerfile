@@ -35,10 +35,10 @@ RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 USER reid
 # for any other user, as `docker run --user` names one
 ENV HOME=/tmp
-WORKDIR /work
+WORKDIR /crops
 EXPOSE 8000
 # /login is open and asks for no token
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD \
     ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/login', timeout=4)"]
 ENTRYPOINT ["pyramid-reid"]
-CMD ["serve", "--host", "0.0.0.0", "--model", "/work/model", "--store", "/work/gallery"]
+CMD ["serve", "--host", "0.0.0.0", "--model", "/crops/model", "--store", "/crops/gallery"]
