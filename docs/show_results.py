@@ -114,7 +114,7 @@ def ceiling(block: str, data: str, folder: Path) -> None:
     path = folder / data / plan.CEILING.experiment
     whole = {plan.CEILING.experiment: records.read(path)}
     splits = tuple(each.split for each in whole[plan.CEILING.experiment])
-    names = ("seeds", *of_all(block))
+    names = ("seeds", *plan.PYRAMIDS[block])
     others = {
         name: [each for each in records.read(folder / data / name) if each.split in splits]
         for name in names
@@ -136,11 +136,6 @@ def ceiling(block: str, data: str, folder: Path) -> None:
         for row, of in means.items()
     ]
     show(pd.DataFrame(told), "row")
-
-
-def of_all(block: str) -> list[str]:
-    """Experiments with a pyramid."""
-    return list(plan.PYRAMIDS[block])
 
 
 def _splits(numbers: tuple[int, ...]) -> str:

@@ -87,20 +87,20 @@ PLAIN: Params = {
 }
 """The paper's recipe: softmax loss on crops in random order, the last weights."""
 
+START: Params = {
+    "threads": 1,
+    "reid.pretrained": "msmt17",
+    "reid.height": 256,
+    "reid.width": 128,
+    "reid.batch_size": 32,
+    "reid.epochs": 30,
+    "reid.fixed_epochs": 5,
+    "reid.lr": 1.0e-3,
+}
+"""Fine-tuning without any addition to the paper's recipe: what `recipes` starts from."""
+
 MSMT17 = Block(
-    {
-        "threads": 1,
-        "reid.pretrained": "msmt17",
-        "reid.height": 256,
-        "reid.width": 128,
-        "reid.batch_size": 32,
-        "reid.epochs": 30,
-        "reid.fixed_epochs": 5,
-        "reid.lr": 1.0e-3,
-        "reid.ema": 0.98,
-        "distances.mirrored": "true",
-        "sweep.step": 0.1,
-    },
+    {**START, "reid.ema": 0.98, "distances.mirrored": "true", "sweep.step": 0.1},
     {
         "caviar4reid": {"reid.batch_size": 64, "reid.instances": 4, "reid.start_weight": 0.4},
         "prid2011": {},

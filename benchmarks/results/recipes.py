@@ -30,6 +30,7 @@ pin_environment(threads=1)
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from benchmarks.results import plan  # noqa: E402
 from benchmarks.results.workspace import Workspace, with_params  # noqa: E402
 
 from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
@@ -47,18 +48,6 @@ from pyramid_reid.training.checkpoints import Checkpoints  # noqa: E402
 HELD_OUT = {"caviar4reid": 8, "prid2011": 30}
 """Validation identities, of 25 and 100 that train."""
 
-PLAIN: dict[str, object] = {
-    "threads": 1,
-    "reid.pretrained": "msmt17",
-    "reid.height": 256,
-    "reid.width": 128,
-    "reid.batch_size": 32,
-    "reid.epochs": 30,
-    "reid.fixed_epochs": 5,
-    "reid.lr": 1.0e-3,
-}
-"""The recipe that all others differ from."""
-
 RECIPES: dict[str, dict[str, object]] = {
     "plain": {},
     "epochs 15": {"reid.epochs": 15},
@@ -67,13 +56,11 @@ RECIPES: dict[str, dict[str, object]] = {
     "ema 0.98": {"reid.ema": 0.98},
     "mixed 0.5": {"reid.mixed_resolution": 0.5},
     "instances 4": {"reid.instances": 4},
-    "chosen": {"reid.ema": 0.98},
     "market1501": {"reid.pretrained": "market1501"},
 }
-CHOSEN: dict[str, dict[str, object]] = {
-    "caviar4reid": {"reid.batch_size": 64, "reid.instances": 4},
-}
-"""What each set's people prefer, together; tried after the others."""
+"""What each changes of `plan.START`."""
+CHOSEN = "chosen"
+"""The recipe of `plan.MSMT17`: what each set's people prefer, together."""
 INSTANCES = {"prid2011": 2}
 """Where people have two crops each, so many make up a batch."""
 
@@ -84,7 +71,10 @@ SHARES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)
 def settings(data: str, recipe: str) -> dict[str, object]:
     """Params of a recipe that differ from the committed ones, but for folder and splits."""
     given = {"data.name": data, "reid.validation_identities": HELD_OUT[data]}
-    given |= PLAIN | RECIPES[recipe] | (CHOSEN.get(data, {}) if recipe == "chosen" else {})
+    if recipe == CHOSEN:  # its share of the start is one of those that are judged
+        together = {**plan.MSMT17.shared, **plan.MSMT17.sets[data], "reid.start_weight": 0.0}
+        return given | together
+    given |= {**plan.START, **RECIPES[recipe]}
     if given.get("reid.instances"):
         given["reid.instances"] = INSTANCES.get(data, given["reid.instances"])
     return given
@@ -225,7 +215,7 @@ def main() -> None:
     running.add_argument("out", type=Path)
     running.add_argument("sets", nargs="+", help="NAME=FOLDER")
     running.add_argument("--splits", type=int, nargs="+", default=list(range(10)))
-    running.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    running.add_argument("--recipes", nargs="+", default=[*RECIPES, CHOSEN])
     running.add_argument("--jobs", type=int, default=1)
     running.add_argument("--device", default="cpu")
     printing_ = actions.add_parser("table")
