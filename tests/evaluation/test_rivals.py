@@ -1,0 +1,66 @@
+"""What docs/results.md has beside the pipeline: the restorer's pool, and the rivals' parts."""
+
+import csv
+import sys
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from benchmarks.results import pool, rivals
+from PIL import Image
+from torch.nn import functional as F
+
+
+def test_the_pool_holds_nobody_who_is_tested_on(tmp_path, monkeypatch):
+    names = [f"3DPeS/{person}_1_FRAME_{n}_RGB.bmp" for person in (7, 8) for n in range(4)]
+    names += [f"iLIDS/{person:04}_{n:03}.jpg" for person in range(1, 12) for n in range(2)]
+    names += [f"TownCentre/1_{n}.jpg" for n in range(8)]
+    names += ["CAVIAR4REID/0001001.jpg", "CAVIAR4REID/0003001.jpg"]  # 3 was seen by both cameras
+    for name in names:
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 16), (len(name), 0, 0)).save(path)
+    out = tmp_path / "pool"
+    monkeypatch.setattr(sys, "argv", ["pool", str(tmp_path / "data"), str(out)])
+    pool.main()
+    with (out / "manifest.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 + 22 + 2 + 1  # every other, all, every fourth, one camera's people
+    assert {row["pid"] for row in rows if row["pid"].startswith("caviar")} == {"caviar4reid-0001"}
+    assert all((out / row["path"]).is_file() for row in rows)
+    roles: dict[str, set[str]] = {}
+    for row in rows:
+        roles.setdefault(row["pid"], set()).add(row["role"])
+    held_out = {pid for pid, of in roles.items() if of != {"train"}}
+    assert held_out
+    assert all(roles[pid] == {"query", "gallery"} for pid in held_out)
+
+
+def test_what_the_discriminator_learns_the_network_unlearns():
+    features = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    plain = features.detach().clone().requires_grad_()
+    rivals._Reversed.apply(features, 0.25).square().sum().backward()
+    plain.square().sum().backward()
+    torch.testing.assert_close(features.grad, -0.25 * plain.grad)
+
+
+def test_the_kept_features_are_what_the_classifier_was_given():
+    layers = OrderedDict(body=torch.nn.Linear(3, 4), classifier=torch.nn.Linear(4, 2))
+    model = torch.nn.Sequential(layers)
+    kept = rivals.Features(model)
+    x = torch.randn(5, 3)
+    y = model(x)
+    last = model.classifier
+    torch.testing.assert_close(F.linear(kept.last, last.weight, last.bias), y)
+    before = kept.last
+    kept.close()
+    model(x)
+    assert kept.last is before
+
+
+def test_a_lowered_image_has_its_size_and_no_detail():
+    fine = np.zeros((32, 16, 3), np.uint8)
+    fine[::2] = 255
+    low = rivals._lower(fine, 4)
+    assert low.shape == fine.shape
+    assert low[8:24].std() < 10 < fine.std()
