@@ -34,10 +34,10 @@ from benchmarks.search.made_up import describe, write_crops  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from pyramid_reid.core import printing  # noqa: E402
-from pyramid_reid.search import ann  # noqa: E402
 from pyramid_reid.search.gallery import Patterns  # noqa: E402
 from pyramid_reid.search.indexing import index  # noqa: E402
-from pyramid_reid.search.store import Store, schema  # noqa: E402
+from pyramid_reid.search.store import Store, ann  # noqa: E402
+from pyramid_reid.search.store.rows import schema  # noqa: E402
 
 DIM = 512
 PER_PERSON = 20

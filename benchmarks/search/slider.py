@@ -30,7 +30,8 @@ from pyramid_reid.search.serve.app import create
 from pyramid_reid.search.serve.log import SearchLog
 from pyramid_reid.search.serve.run import listen, settings
 from pyramid_reid.search.serve.security import Access
-from pyramid_reid.search.store import Store, schema
+from pyramid_reid.search.store import Store
+from pyramid_reid.search.store.rows import schema
 
 DIM = 512
 PER_PERSON = 20

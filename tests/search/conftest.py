@@ -178,7 +178,7 @@ def table_of(features, **columns):
     """Rows of a store with made-up ids and paths."""
     import pyarrow as pa
 
-    from pyramid_reid.search.store import schema
+    from pyramid_reid.search.store.rows import schema
 
     count = len(features)
     ids = [

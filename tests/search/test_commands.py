@@ -329,7 +329,7 @@ def test_evaluate_needs_identities(filled, tmp_path):
 
 
 def test_optimize_builds_an_index_by_hand(run, filled, monkeypatch):
-    from pyramid_reid.search import ann
+    from pyramid_reid.search.store import ann
 
     store, *_ = filled
     code, out, _ = run("optimize", "--store", store.folder)

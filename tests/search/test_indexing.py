@@ -1,6 +1,7 @@
 """Crops go into a store once, whatever happens on the way."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -16,9 +17,8 @@ from tests.conftest import HANGS_S
 
 from pyramid_reid.core.decode import decode
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.search import indexing
 from pyramid_reid.search.gallery import Patterns
-from pyramid_reid.search.indexing import index
+from pyramid_reid.search.indexing import index, run, writing
 from pyramid_reid.search.store import Store
 from search.conftest import FakeModel, describe, paint
 
@@ -168,8 +168,8 @@ def test_no_image_is_an_error(store, tmp_path):
 def test_what_was_embedded_is_kept_when_the_run_ends_early(store, tmp_path, monkeypatch):
     for person in range(20):
         paint(tmp_path / "g" / f"{person:02d}.png", person)
-    monkeypatch.setattr(indexing, "CHUNK", 4)
-    monkeypatch.setattr(indexing, "ROWS", 8)
+    monkeypatch.setattr(run, "CHUNK", 4)
+    monkeypatch.setattr(writing, "ROWS", 8)
 
     class Stops(FakeModel):
         def embed(self, images):
@@ -190,10 +190,10 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from conftest import FakeModel, describe
-from pyramid_reid.search import indexing
+from pyramid_reid.search.indexing import run, writing
 from pyramid_reid.search.gallery import Patterns
 from pyramid_reid.search.store import Store
-indexing.CHUNK, indexing.ROWS = 2, 4
+run.CHUNK, writing.ROWS = 2, 4
 
 class Slow(FakeModel):
     def embed(self, images):
@@ -201,7 +201,7 @@ class Slow(FakeModel):
         return super().embed(images)
 
 model = Slow()
-indexing.index(Store.create({folder!r}, describe()), lambda: model, [Path({gallery!r})], Patterns())
+run.index(Store.create({folder!r}, describe()), lambda: model, [Path({gallery!r})], Patterns())
 """
 
 
@@ -257,12 +257,12 @@ def test_watching_takes_what_comes_once_it_is_complete(store, tmp_path, monkeypa
         if look == 5:
             (folder / "2.png").write_bytes(b"no image")
 
-    monkeypatch.setattr(indexing.time, "sleep", recorder)
+    monkeypatch.setattr(run.time, "sleep", recorder)
     report = index(store, lambda: fake_model, [folder], NONE, watch=True)
     assert set(rows(store)) == {"0.png", "1.png"}
     assert (report.added, fake_model.seen) == (2, 2)
     assert [Path(path).name for path in report.problems] == ["2.png"]
-    assert rows(store)["1.png"]["id"] == indexing.hashlib.sha256(whole).hexdigest()
+    assert rows(store)["1.png"]["id"] == hashlib.sha256(whole).hexdigest()
 
 
 def test_a_model_that_gives_no_numbers_is_one_sentence(store, gallery):
@@ -301,7 +301,7 @@ def test_what_is_forgotten_while_watching_does_not_come_back(
         if look == 4:
             paint(folder / "3.png", 3)
 
-    monkeypatch.setattr(indexing.time, "sleep", recorder)
+    monkeypatch.setattr(run.time, "sleep", recorder)
     index(store, lambda: fake_model, [folder], NONE, watch=True)
     assert set(rows(store)) == {"0.png", "2.png", "3.png"}
     assert fake_model.seen == 4

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.search import ann, filters
 from pyramid_reid.search.distances import distances
-from pyramid_reid.search.store import FORGETTING, Store
+from pyramid_reid.search.store import Store, ann, filters, forgetting
 from search.conftest import describe, features_of, table_of
 
 HALF = 2e-3
@@ -280,7 +279,7 @@ def test_forgetting_again_and_again_leaves_nothing_and_keeps_the_index(tmp_path,
 
 def test_where_few_rows_cannot_be_moved_all_are(filled, monkeypatch):
     store, features, _ = filled
-    monkeypatch.setattr(Store, "_some_of", lambda *_: "false")
+    monkeypatch.setattr(forgetting, "_some_of", lambda *_: "false")
     with store.writing():
         assert store.forget("pid = '7'") == 3
     assert not holding(store.folder, features[21].astype(np.float16).tobytes())
@@ -303,7 +302,7 @@ def test_all_may_be_forgotten_and_the_store_is_filled_again(filled):
 
 def test_what_a_kill_left_of_the_forgotten_goes_with_the_next_writing(filled, monkeypatch):
     store, features, ids = filled
-    monkeypatch.setattr(Store, "_purge", lambda *_: None)
+    monkeypatch.setattr(forgetting, "purge", lambda *_: None)
     with store.writing():
         store.forget("pid = '7'")
     monkeypatch.undo()
@@ -314,7 +313,7 @@ def test_what_a_kill_left_of_the_forgotten_goes_with_the_next_writing(filled, mo
         pass
     assert not holding(store.folder, vector)
     assert not holding(store.folder, ids[21].encode())
-    assert not (store.folder / FORGETTING).exists()
+    assert not (store.folder / forgetting.FORGETTING).exists()
 
 
 def test_a_reader_goes_on_when_versions_are_removed_under_it(filled):

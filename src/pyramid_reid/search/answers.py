@@ -19,8 +19,7 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search.description import Description
 from pyramid_reid.search.distances import proportions
-from pyramid_reid.search.filters import quoted
-from pyramid_reid.search.store import IN_ONE, Store
+from pyramid_reid.search.store import Store, filters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,9 +207,8 @@ def _reranked(
 def vectors(store: Store, identifiers: Sequence[str]) -> Annotated[NDArray[np.float32], "n 4 D"]:
     """Features of crops, in the order of the ids."""
     found = dict[str, NDArray[np.float32]]()
-    for start in range(0, len(identifiers), IN_ONE):
-        listed = ", ".join(map(quoted, identifiers[start : start + IN_ONE]))
-        for names, features in store.features(f"id in ({listed})"):
+    for condition in filters.among(identifiers):
+        for names, features in store.features(condition):
             found.update(zip(names, features, strict=True))
     return np.stack([found[identifier] for identifier in identifiers])
 

@@ -28,6 +28,7 @@ DONE, PARTLY, INTERRUPTED = 0, 3, 130
 def index(given: argparse.Namespace) -> int:
     """`pyramid-reid index`."""
     from pyramid_reid.search import gallery, indexing
+    from pyramid_reid.search.indexing import report as reports
 
     patterns = gallery.Patterns.of(given.camera_from, given.time_from, given.columns_from)
     described = description.read(given.model)
@@ -44,9 +45,9 @@ def index(given: argparse.Namespace) -> int:
         )
         return INTERRUPTED
     if given.json:
-        print(json.dumps({**indexing.summary(report), "crops": store.count()}))
+        print(json.dumps({**reports.summary(report), "crops": store.count()}))
     else:
-        print("\n".join(indexing.told(report, store.count())))
+        print("\n".join(reports.told(report, store.count())))
     return PARTLY if report.problems else DONE
 
 

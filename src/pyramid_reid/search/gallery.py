@@ -16,7 +16,7 @@ from typing import Any
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.datasets.folders import OF_SYSTEMS
 from pyramid_reid.datasets.layout import SUFFIXES
-from pyramid_reid.search.store import BOX, HIDDEN, OWN, Box
+from pyramid_reid.search.store.rows import BOX, HIDDEN, OWN, Box
 from pyramid_reid.search.times import as_time
 
 TABLES = (".csv", ".parquet")

@@ -17,7 +17,8 @@ from pyramid_reid.retrieval.distance import cosine_distances
 from pyramid_reid.retrieval.fusion import fuse
 from pyramid_reid.retrieval.metrics import Judge, summary
 from pyramid_reid.search.distances import proportions
-from pyramid_reid.search.store import Store, normalized
+from pyramid_reid.search.store import Store
+from pyramid_reid.search.store.vectors import normalized
 
 IDENTITIES = ("pid", "identity")
 ROWS = 256

@@ -12,7 +12,8 @@ from tests.search.conftest import paint
 from pyramid_reid.search.serve.app import create
 from pyramid_reid.search.serve.log import SearchLog
 from pyramid_reid.search.serve.security import access
-from pyramid_reid.search.store import Store, schema
+from pyramid_reid.search.store import Store
+from pyramid_reid.search.store.rows import schema
 
 CAMERAS = ["lobby", "o'hara", 'yard "β"']
 CROPS = 30

@@ -8,23 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
-from pydantic import ValidationError
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.search import answers, filters
+from pyramid_reid.search import answers
 from pyramid_reid.search.distances import proportions
-from pyramid_reid.search.serve import security
+from pyramid_reid.search.serve import bodies, security
 from pyramid_reid.search.serve.log import SearchLog
 from pyramid_reid.search.serve.messages import (
     MAX_PICTURES,
@@ -38,7 +35,6 @@ from pyramid_reid.search.serve.messages import (
     Id,
     Listed,
     Listing,
-    Message,
     Name,
     Restore,
     Restored,
@@ -47,6 +43,7 @@ from pyramid_reid.search.serve.messages import (
 )
 from pyramid_reid.search.serve.queries import MAX_PIXELS, Queries, Refusal
 from pyramid_reid.search.serve.security import Access, Guard
+from pyramid_reid.search.store import filters
 
 if TYPE_CHECKING:
     from pyramid_reid.search.model import Model
@@ -83,8 +80,6 @@ LOGGED_HITS = 10
 
 MAX_OFFSET = 2**31 - 1
 """LanceDB takes no larger one."""
-
-Options = TypeVar("Options", bound=Message)
 
 LISTED = ("id", "camera", "time", "track")
 OWN = (*LISTED, "path", "box", "rank", "distance", "probability", *BRANCHES)
@@ -219,10 +214,10 @@ def _interface(app: FastAPI, server: Server) -> None:
                 return Response(content, media_type=media_type)
         raise Refusal(404, f"the file of crop {id} is no image any more")
 
-    @app.post("/api/embed", openapi_extra=_described(None))
+    @app.post("/api/embed", openapi_extra=bodies.described(None))
     async def embed(request: Request) -> Embeddings:
         """Features of pictures."""
-        pictures, _ = await _read(request, None)
+        pictures, _ = await bodies.read(request, None)
         if not pictures:
             raise Refusal(422, "send one picture at least, as the form's field `images`")
 
@@ -236,10 +231,10 @@ def _interface(app: FastAPI, server: Server) -> None:
 
         return await run_in_threadpool(work)
 
-    @app.post("/api/restore", openapi_extra=_described(Restore))
+    @app.post("/api/restore", openapi_extra=bodies.described(Restore))
     async def restore(request: Request) -> list[Restored]:
         """The three restored images of a picture or of a crop of the gallery."""
-        pictures, options = await _read(request, Restore)
+        pictures, options = await bodies.read(request, Restore)
         if len(pictures) + (options is not None) != 1:
             raise Refusal(422, "send one picture, or the id of one crop")
 
@@ -249,14 +244,14 @@ def _interface(app: FastAPI, server: Server) -> None:
 
         return await run_in_threadpool(work)
 
-    @app.post("/api/search", openapi_extra=_described(Search))
+    @app.post("/api/search", openapi_extra=bodies.described(Search))
     async def search(request: Request) -> Answer:
         """The gallery's crops, those first that are nearest to the person asked for.
 
         Pictures come as `images` of a form, whose field `options` holds the JSON described here;
         without pictures, the JSON may be the body.
         """
-        pictures, options = await _read(request, Search)
+        pictures, options = await bodies.read(request, Search)
         return await run_in_threadpool(_search, server, request, pictures, options or Search())
 
 
@@ -393,78 +388,6 @@ def _log(
     )
 
 
-async def _read(request: Request, kind: type[Options] | None) -> tuple[list[bytes], Options | None]:
-    """Pictures and options of a request: a form, or the options alone as JSON.
-
-    Raises:
-        Refusal: it is neither, or the options are not as described.
-    """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type == "application/json" and kind is not None:
-        return [], _parsed(kind, await request.body())
-    if content_type != "multipart/form-data":
-        raise Refusal(415, "send a form (multipart/form-data)" + (" or JSON" if kind else ""))
-    try:
-        form = await _Form(
-            request.headers, request.stream(), max_files=MAX_PICTURES, max_fields=1
-        ).parse()
-    except MultiPartException as error:
-        raise Refusal(400, f"the form cannot be read: {error.message}") from error
-    try:
-        pictures, options = [], None
-        for name, value in form.multi_items():
-            if name == "images" and isinstance(value, UploadFile):
-                pictures.append(await value.read())
-            elif name == "options" and isinstance(value, str) and kind is not None:
-                options = _parsed(kind, value.encode("utf-8", "replace"))
-            else:
-                raise Refusal(422, "the form has files named `images` and a text named `options`")
-        return pictures, options
-    finally:
-        await form.close()
-
-
-class _Form(MultiPartParser):
-    """Pictures of a request stay in memory, where its body is, too; none is written to disk."""
-
-    spool_max_size = security.MAX_BODY
-
-
-def _parsed(kind: type[Options], body: bytes) -> Options:
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        raise Refusal(422, _first(error.errors(include_input=False, include_url=False))) from error
-
-
-def _first(errors: Sequence[Any]) -> str:
-    """The first error, without what was sent."""
-    first = errors[0]
-    where = ".".join(str(part)[:80] for part in first["loc"])
-    return f"{where}: {first['msg']}"[:400] if where else str(first["msg"])[:400]
-
-
-def _described(options: type[Message] | None) -> dict[str, Any]:
-    """How OpenAPI describes a body that `_read` reads."""
-    images = {
-        "type": "array",
-        "maxItems": MAX_PICTURES,
-        "items": {"type": "string", "format": "binary"},
-        "description": "JPEG, PNG or BMP of one person",
-    }
-    form: dict[str, Any] = {"type": "object", "properties": {"images": images}}
-    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
-    if options is not None:
-        schema = options.model_json_schema()
-        form["properties"]["options"] = {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": schema,
-        }
-        content["application/json"] = {"schema": schema}
-    return {"requestBody": {"required": True, "content": content}}
-
-
 def _error(status: int, said: str) -> Response:
     body = json.dumps({"error": said}).encode()
     return Response(body, status, media_type="application/json")
@@ -490,4 +413,4 @@ def _http(_: Request, error: Exception) -> Response:
 def _invalid(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return _error(422, _first(error.errors()))
+    return _error(422, bodies.first_error(error.errors()))

@@ -1,61 +1,40 @@
-"""The gallery store: a folder with a LanceDB table, a row per crop. Nothing here loads torch.
-
-A row holds `id` (SHA-256 of what the crop was made of), `path`, `box` in a frame or null, `camera`,
-`time`, `track`, further columns of the user's, and `vector`: the four branches' features of length
-1, one after the other, float16. Weights stand on the query's side: with q = (w_ori q_ori, w_h1
-q_h1, ...) the inner product is sum_b w_b - D_final, so that one index serves any weights.
-"""
+"""The gallery store: a folder with a LanceDB table, a row per crop."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import io
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.core.errors import DAMAGED, UserError
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.search import ann, description, engine, filters
+from pyramid_reid.search import description
 from pyramid_reid.search.description import Description
 from pyramid_reid.search.distances import proportions
+from pyramid_reid.search.store import adding, ann, engine, filters, forgetting, nearest
+from pyramid_reid.search.store.errors import guarded
+from pyramid_reid.search.store.lock import LOCK, locked
+from pyramid_reid.search.store.picture import picture_of
+from pyramid_reid.search.store.rows import HIDDEN, OWN, Row
+from pyramid_reid.search.store.vectors import Floats, normalized, unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Floats = NDArray[np.float32]
-Row = dict[str, Any]
+Result = TypeVar("Result")
 
 TABLE = "crops"
-LOCK = "lock"
-FORGETTING = "forgetting"
-"""A file that is there from before crops are forgotten until nothing of them is left."""
-OWN = ("id", "path", "box", "camera", "time", "track")
-HIDDEN = ("vector", "stamp")
-"""Columns that no table of hits shows; `stamp` tells a file that was not touched since."""
-BOX = ("left", "top", "width", "height")
-MARGIN = 10
-"""Candidates beyond the hits that were asked for: rounding at the last place changes nothing."""
-MOVED = 0.11
-"""Share of a file's rows that are moved so that what was deleted from it is written no more."""
-IN_ONE = 1000
-"""Ids in one condition."""
+NEW = f".{description.FILE}.new"
 ROWS = 4096
 """Rows that are read at a time."""
-
-
-class BusyError(UserError):
-    """Another process writes into the store."""
 
 
 class Store:
@@ -140,22 +119,9 @@ class Store:
         Raises:
             UserError: another one does.
         """
-        with self._guarded("locked"):
-            file = (self.folder / LOCK).open("a+")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise BusyError(
-                    f"{self.folder} is being written by process {file.read().strip() or '?'}"
-                    " (`index` or `forget`): wait until it ends, or end it"
-                ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            if (self.folder / FORGETTING).exists():
-                self._purge()
+        with locked(self.folder):
+            if forgetting.unfinished(self.folder):
+                forgetting.purge(self)
             yield
 
     # ------------------------------------------------------------------ reading
@@ -267,19 +233,7 @@ class Store:
         Raises:
             UserError: the store has no such crop, or its file is gone or another by now.
         """
-        row = self._row(identifier)
-        path = Path(row["path"])
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}") from error
-        if crop_id(hashlib.sha256(content).digest(), box_of(row)) != identifier:
-            raise UserError(f"{path} is another file than was indexed: run `pyramid-reid index`")
-        if row["box"] is None and content[:3] == b"\xff\xd8\xff":
-            return content
-        if row["box"] is None and content[:4] == b"\x89PNG":
-            return content
-        return _cut(path, content, box_of(row))
+        return picture_of(self._row(identifier))
 
     # ------------------------------------------------------------------ searching
 
@@ -308,8 +262,6 @@ class Store:
             UserError: the condition does not parse, or the store is empty.
             ValueError: weights or vector are not as above.
         """
-        import pyarrow as pa
-
         shares = np.array(list(proportions(weights).values()), np.float32)
         query = np.asarray(vector, np.float32).reshape(len(BRANCHES), -1)
         if self.table is None:
@@ -321,40 +273,17 @@ class Store:
             raise ValueError("the query's features are no numbers")
         if k < 1:
             raise ValueError(f"{k} hits cannot be asked for: at least 1")
+        weighted = (shares[:, None] * query).ravel()
         names = self.columns()
-        found = self._retrying(
-            lambda: self._nearest(
-                (shares[:, None] * query).ravel(), k, where, [*names, "vector"], exact=exact
-            ),
-            where,
-        )
-        per_branch = distances_to(query, unit(found["vector"].combine_chunks()))
-        fused = per_branch @ shares
-        order = np.lexsort((found["id"].to_numpy(zero_copy_only=False).astype(str), fused))[:k]
-        hits = found.select(names).take(order)
-        hits = hits.append_column("distance", pa.array(fused[order], pa.float32()))
-        for number, branch in enumerate(BRANCHES):
-            hits = hits.append_column(branch, pa.array(per_branch[order, number], pa.float32()))
-        return hits
 
-    def _nearest(
-        self, query: Floats, k: int, where: str | None, columns: list[str], *, exact: bool
-    ) -> pa.Table:
-        with self._filtering(where) as condition:
-            search = self.table.search(query, vector_column_name="vector").distance_type("dot")
-            search = search.limit(k + MARGIN).select([*columns, "_distance"])
-            if condition:
-                search = search.where(condition, prefilter=True)
+        def ask() -> pa.Table:
             probes = None if exact else ann.probes(self.folder)
-            if probes is None:
-                search = search.bypass_vector_index()
-            else:
-                # a filter may leave fewer hits in these partitions: then more are looked into
-                search = search.minimum_nprobes(probes).maximum_nprobes(0)
-                search = search.refine_factor(ann.REFINE)
-            return search.to_arrow()
+            with self._filtering(where) as condition:
+                return nearest.candidates(self.table, weighted, k, condition, names, probes)
 
-    def _retrying(self, ask: Any, where: str | None) -> Any:
+        return nearest.ordered(self._retrying(ask, where), query, shares, k)
+
+    def _retrying(self, ask: Callable[[], Result], where: str | None) -> Result:
         """Ask again if `forget` removed the version that was being read."""
         try:
             return ask()
@@ -376,53 +305,25 @@ class Store:
         Raises:
             UserError: a column has another type than in the store, or nothing can be written.
         """
-        import pyarrow as pa
-
         with self._guarded("written"):
             if self.table is None:
                 self._opened = self._database.create_table(TABLE, rows, mode="create")
-                return
-            there = self.table.schema
-            new = [field for field in rows.schema if field.name not in there.names]
-            if new:
-                self.table.add_columns(pa.schema(new))
-            arrays = []
-            for field in self.table.schema:
-                if field.name not in rows.schema.names:
-                    arrays.append(pa.nulls(len(rows), field.type))
-                    continue
-                try:
-                    arrays.append(rows[field.name].cast(field.type))
-                except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                    raise UserError(
-                        f"the column {field.name!r} is {field.type} in {self.folder}, and what is"
-                        f" added is not ({reason(error)}): call it otherwise"
-                    ) from error
-            self.table.add(pa.table(arrays, schema=self.table.schema))
+            else:
+                adding.append(self.table, rows, self.folder)
 
     def update(self, rows: pa.Table) -> None:
         """Change columns of crops that are there, found by `id`."""
         with self._guarded("written"):
-            new = [field for field in rows.schema if field.name not in self.table.schema.names]
-            if new:
-                import pyarrow as pa
-
-                self.table.add_columns(pa.schema(new))
-            self.table.merge_insert("id").when_matched_update_all().execute(rows)
+            adding.update(self.table, rows)
 
     def remove(self, identifiers: Sequence[str]) -> None:
         """Take crops out of what is searched; `forget` removes them for good."""
         with self._guarded("written"):
-            for start in range(0, len(identifiers), IN_ONE):
-                listed = ", ".join(map(filters.quoted, identifiers[start : start + IN_ONE]))
-                self.table.delete(f"id in ({listed})")
+            for condition in filters.among(identifiers):
+                self.table.delete(condition)
 
     def forget(self, where: str) -> int:
         """Remove crops, their features, and all old versions that hold them, for good.
-
-        Every file of the table that held such a row is written anew without it, and so is what the
-        index holds of that file: codes of features. A kill in between leaves a mark, by which the
-        next `index` or `forget` ends it.
 
         Returns:
             How many.
@@ -430,68 +331,20 @@ class Store:
         Raises:
             UserError: the condition does not parse, or the disk is full.
         """
-        number = self.count(where)
-        if number:
-            with self._guarded("written"), self._filtering(where) as condition:
-                (self.folder / FORGETTING).touch()
-                held = set(self._places(condition))
-                self.table.delete(condition)
-            self._purge(held)
-        return number
+        return forgetting.forget(self, where)
 
-    def _purge(self, held: AbstractSet[int] | None = None) -> None:
-        """Write files anew without the rows that are deleted, and remove old versions.
-
-        Args:
-            held: numbers of the files that hold such rows; None where nobody knows them.
-        """
-        if self.table is not None:
-            with self._guarded("cleaned (what was to be forgotten is not found, but not all gone)"):
-                if not self.table.count_rows():
-                    self._database.drop_table(TABLE)
-                    self._opened = None
-                    ann.remove_record(self.folder)
-                else:
-                    if held is not None:
-                        self._move(self._some_of(held))
-                        self.optimize(keep=timedelta(0))
-                    if held is None or held & set(self._places()):
-                        self._move("id is not null")
-                        self.optimize(keep=timedelta(0))
-        (self.folder / FORGETTING).unlink(missing_ok=True)
-
-    def _places(self, condition: str | None = None) -> dict[int, NDArray[np.uint64]]:
-        """Places of rows, sorted, by the number of the file that holds them."""
-        query = self.table.search()
-        query = query.where(condition) if condition else query
-        read = query.select(["id"]).with_row_id(True).to_arrow()
-        places = np.sort(read["_rowid"].to_numpy())
-        files, starts = np.unique(places >> 32, return_index=True)
-        return dict(zip(files.tolist(), np.split(places, starts[1:]), strict=True))
-
-    def _some_of(self, held: AbstractSet[int]) -> str:
-        """A condition for so many rows of some files that LanceDB writes these files anew.
-
-        It leaves deleted rows in a file while they are fewer than a tenth. To move all rows, whose
-        codes in the index are computed again then, takes three times as long.
-        """
-        ranges = []
-        for file, places in self._places().items():
-            if file in held:
-                last = places[int(len(places) * MOVED)]
-                ranges.append(f"(_rowid >= {places[0]} and _rowid <= {last})")
-        return " or ".join(ranges) or "false"
-
-    def _move(self, condition: str) -> None:
-        """Write rows anew, at the end of the table."""
-        self.table.update(where=condition, values_sql={"id": "id"})
+    def drop(self) -> None:
+        """Remove the table and its index; the store is empty then."""
+        with self._guarded("written"):
+            self._database.drop_table(TABLE)
+            self._opened = None
+            ann.remove_record(self.folder)
 
     def optimize(self, keep: timedelta) -> None:
         """Join small files, take new rows into the index, and remove versions older than `keep`."""
         with self._guarded("written"), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # about readers of old versions: they retry
+            # about readers of old versions: they retry
+            warnings.simplefilter("ignore", UserWarning)
             everything = not keep
             # the first makes the version that the second leaves alone
             for _ in range(2 if everything else 1):
@@ -513,17 +366,8 @@ class Store:
 
     # ------------------------------------------------------------------ errors
 
-    @contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        """Turn what LanceDB raises into one sentence."""
-        try:
-            yield
-        except UserError:
-            raise
-        except DAMAGED as error:
-            raise UserError(
-                f"{self.folder} cannot be {what} ({said(error)}); what was written before is kept"
-            ) from error
+    def _guarded(self, what: str) -> AbstractContextManager[None]:
+        return guarded(self.folder, what)
 
     @contextmanager
     def _filtering(self, where: str | None) -> Iterator[str | None]:
@@ -558,101 +402,8 @@ class Store:
         raise UserError(f"{self.folder} holds no crop {identifier!r}")
 
 
-NEW = f".{description.FILE}.new"
-SYSTEM = {
-    "os error 28": "the disk is full",
-    "os error 27": "a file would be larger than this process may write",
-    "os error 13": "it is not permitted",
-}
-"""Errors of the system by their numbers on Linux."""
-
-
-def said(error: BaseException) -> str:
-    """What LanceDB says of an error, without places in its own source."""
-    text = reason(error).split(", /")[0]
-    return next((plain for mark, plain in SYSTEM.items() if mark in str(error)), text)
-
-
 def _names(database: Any) -> list[str]:
     """Tables of a database."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return list(database.table_names())
-
-
-def schema(dim: int) -> pa.Schema:
-    """Columns that each store has; a branch's feature has `dim` numbers."""
-    import pyarrow as pa
-
-    text, number = pa.string(), pa.float64()
-    return pa.schema(
-        [
-            ("id", text),
-            ("path", text),
-            ("box", pa.struct([(name, number) for name in BOX])),
-            ("camera", text),
-            ("time", text),
-            ("track", text),
-            ("stamp", text),
-            ("vector", pa.list_(pa.float16(), len(BRANCHES) * dim)),
-        ]
-    )
-
-
-Box = tuple[float, float, float, float]
-
-
-def box_of(row: Row) -> Box | None:
-    """Left, top, width and height of a row's crop in its frame, or None."""
-    box = row["box"]
-    return None if box is None else (box["left"], box["top"], box["width"], box["height"])
-
-
-def crop_id(content: bytes, box: Box | None) -> str:
-    """Id of a crop.
-
-    Args:
-        content: SHA-256 of the file's bytes.
-        box: in that frame; None where the file is the crop.
-    """
-    if box is None:
-        return content.hex()
-    return hashlib.sha256(content + " ".join(f"{value:.6g}" for value in box).encode()).hexdigest()
-
-
-def unit(vectors: Any) -> Annotated[Floats, "n 4 D"]:
-    """A column of vectors as float32, each branch of length 1 again after float16."""
-    flat = vectors.flatten().to_numpy(zero_copy_only=False)
-    return normalized(flat.astype(np.float32).reshape(len(vectors), len(BRANCHES), -1))
-
-
-def normalized(features: Annotated[Floats, "n 4 D"]) -> Annotated[Floats, "n 4 D"]:
-    """Features of length 1 again after float16; in place."""
-    features /= np.linalg.norm(features, axis=2, keepdims=True)
-    return features
-
-
-def distances_to(
-    query: Annotated[Floats, "4 D"], gallery: Annotated[Floats, "n 4 D"]
-) -> Annotated[Floats, "n 4"]:
-    """Cosine distances of a query and crops, per branch."""
-    return np.asarray(np.clip(1 - np.einsum("bd,nbd->nb", query, gallery), 0, 2))
-
-
-def _cut(path: Path, content: bytes, box: Box | None) -> bytes:
-    """A crop as PNG, where its file is a frame or of a format that browsers may not show."""
-    from PIL import Image
-
-    from pyramid_reid.core.decode import decode
-    from pyramid_reid.search.images import cut
-
-    try:
-        pixels = decode(content)
-        if box is not None:
-            left, top, width, height = box
-            pixels = cut(pixels, np.array([left, top, left + width, top + height]))
-    except ValueError as error:
-        raise UserError(f"{path} {error}") from error
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()

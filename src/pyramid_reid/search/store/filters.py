@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 
 from pyramid_reid.core.errors import UserError, reason
 from pyramid_reid.search.times import as_time
@@ -21,6 +22,8 @@ COMPARED = re.compile(
 """Times that the column `time` is compared with; any other text stands as it is written."""
 LONGEST = 100_000
 """Characters of a condition: what a list of a thousand ids needs."""
+IN_ONE = 1000
+"""Ids in one condition."""
 FUNCTIONS = {"lower", "upper", "abs", "cast", "starts_with", "ends_with", "regexp_like"}
 """That a condition may call: others take any amount of memory, as repeat(…) does."""
 CALLED = FUNCTIONS | {"in", "and", "or", "not", "between", "like", "ilike", "is", "as"}
@@ -88,3 +91,9 @@ def refused(where: str, error: BaseException, columns: list[str]) -> UserError:
 def quoted(text: str) -> str:
     """A text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def among(identifiers: Sequence[str]) -> Iterator[str]:
+    """Conditions that hold for crops of some ids, so many in each that it is not too long."""
+    for start in range(0, len(identifiers), IN_ONE):
+        yield f"id in ({', '.join(map(quoted, identifiers[start : start + IN_ONE]))})"

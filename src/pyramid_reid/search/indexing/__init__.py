@@ -1,0 +1,5 @@
+"""Indexing: from a gallery's files to rows of a store."""
+
+from pyramid_reid.search.indexing.run import index
+
+__all__ = ["index"]

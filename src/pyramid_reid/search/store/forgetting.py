@@ -1,0 +1,105 @@
+"""Forgetting: crops, their features, and all old versions that hold them, removed for good.
+
+Every file of the table that held such a row is written anew without it, and so is what the index
+holds of that file: codes of features. A kill in between leaves a mark, by which the next process
+that writes ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyramid_reid.search.store import filters
+from pyramid_reid.search.store.errors import guarded
+
+if TYPE_CHECKING:
+    from pyramid_reid.search.store.store import Store
+
+FORGETTING = "forgetting"
+"""A file that is there from before crops are forgotten until nothing of them is left."""
+MOVED = 0.11
+"""Share of a file's rows that are moved so that what was deleted from it is written no more."""
+
+
+def forget(store: Store, where: str) -> int:
+    """Remove the crops that a condition holds for.
+
+    Returns:
+        How many.
+
+    Raises:
+        UserError: the condition does not parse, or the disk is full.
+    """
+    number = store.count(where)
+    if number:
+        condition = filters.condition(where)
+        with guarded(store.folder, "written"):
+            (store.folder / FORGETTING).touch()
+            held = set(_places(store.table, condition))
+            store.table.delete(condition)
+        purge(store, held)
+    return number
+
+
+def unfinished(folder: Path) -> bool:
+    """Whether a kill left something of what was to be forgotten."""
+    return (folder / FORGETTING).exists()
+
+
+def purge(store: Store, held: AbstractSet[int] | None = None) -> None:
+    """Write files anew without the rows that are deleted, and remove old versions.
+
+    Args:
+        held: numbers of the files that hold such rows; None where nobody knows them.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    if store.table is not None:
+        what = "cleaned (what was to be forgotten is not found, but not all gone)"
+        with guarded(store.folder, what):
+            if not store.table.count_rows():
+                store.drop()
+            else:
+                if held is not None:
+                    _move(store.table, _some_of(store.table, held))
+                    store.optimize(keep=timedelta(0))
+                if held is None or held & set(_places(store.table)):
+                    _move(store.table, "id is not null")
+                    store.optimize(keep=timedelta(0))
+    (store.folder / FORGETTING).unlink(missing_ok=True)
+
+
+def _places(table: Any, condition: str | None = None) -> dict[int, NDArray[np.uint64]]:
+    """Places of rows, sorted, by the number of the file that holds them."""
+    query = table.search()
+    query = query.where(condition) if condition else query
+    read = query.select(["id"]).with_row_id(True).to_arrow()
+    places = np.sort(read["_rowid"].to_numpy())
+    files, starts = np.unique(places >> 32, return_index=True)
+    return dict(zip(files.tolist(), np.split(places, starts[1:]), strict=True))
+
+
+def _some_of(table: Any, held: AbstractSet[int]) -> str:
+    """A condition for so many rows of some files that LanceDB writes these files anew.
+
+    It leaves deleted rows in a file while they are fewer than a tenth. To move all rows, whose
+    codes in the index are computed again then, takes three times as long.
+    """
+    ranges = []
+    for file, places in _places(table).items():
+        if file in held:
+            last = places[int(len(places) * MOVED)]
+            ranges.append(f"(_rowid >= {places[0]} and _rowid <= {last})")
+    return " or ".join(ranges) or "false"
+
+
+def _move(table: Any, condition: str) -> None:
+    """Write rows anew, at the end of the table."""
+    table.update(where=condition, values_sql={"id": "id"})

@@ -1,0 +1,75 @@
+"""The nearest rows of a query: candidates from the index or the exact scan, then exact distances.
+
+Weights stand on the query's side: with q = (w_ori q_ori, w_h1 q_h1, ...) the inner product with a
+row's vector is sum_b w_b - D_final, so that one index serves any weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+
+from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.search.store import ann
+from pyramid_reid.search.store.vectors import Floats, distances_to, unit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MARGIN = 10
+"""Candidates beyond the hits that were asked for: rounding at the last place changes nothing."""
+
+
+def candidates(
+    table: Any,
+    query: Annotated[Floats, "D_all"],
+    k: int,
+    condition: str | None,
+    columns: Sequence[str],
+    probes: int | None,
+) -> pa.Table:
+    """Some more than k rows that are nearest by the inner product.
+
+    Args:
+        table: the LanceDB table.
+        query: the four branches' features, each times its weight.
+        condition: in SQL, or None.
+        columns: that are read, beside the vector.
+        probes: partitions of the index to look into; None compares with every row.
+    """
+    search = table.search(query, vector_column_name="vector").distance_type("dot")
+    search = search.limit(k + MARGIN).select([*columns, "vector", "_distance"])
+    if condition:
+        search = search.where(condition, prefilter=True)
+    if probes is None:
+        search = search.bypass_vector_index()
+    else:
+        # a filter may leave fewer hits in these partitions: then more are looked into
+        search = search.minimum_nprobes(probes).maximum_nprobes(0)
+        search = search.refine_factor(ann.REFINE)
+    return search.to_arrow()
+
+
+def ordered(
+    found: pa.Table, query: Annotated[Floats, "4 D"], shares: Annotated[Floats, "4"], k: int
+) -> pa.Table:
+    """The k nearest of some rows by their exact distance, and at equal distance by id.
+
+    Args:
+        shares: weights of the branches, whose sum is 1.
+
+    Returns:
+        The rows without their vector, then `distance` (fused) and one column per branch.
+    """
+    import pyarrow as pa
+
+    per_branch = distances_to(query, unit(found["vector"].combine_chunks()))
+    fused = per_branch @ shares
+    order = np.lexsort((found["id"].to_numpy(zero_copy_only=False).astype(str), fused))[:k]
+    hits = found.drop_columns(["vector", "_distance"]).take(order)
+    hits = hits.append_column("distance", pa.array(fused[order], pa.float32()))
+    for number, branch in enumerate(BRANCHES):
+        hits = hits.append_column(branch, pa.array(per_branch[order, number], pa.float32()))
+    return hits
