@@ -68,7 +68,7 @@ from pyramid_reid.core import runtime  # noqa: E402
 from pyramid_reid.core.crops import Pixels  # noqa: E402
 from pyramid_reid.reid.features import Extractor  # noqa: E402
 from pyramid_reid.reid.network import osnet  # noqa: E402
-from pyramid_reid.reid.network.kernels import gates, streams  # noqa: E402
+from pyramid_reid.reid.network.kernels import gates  # noqa: E402
 from pyramid_reid.reid.training.loop import _step  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batch, restore_batches  # noqa: E402
 from pyramid_reid.restoration.kernels import winograd  # noqa: E402
@@ -258,8 +258,7 @@ def ablate_reid(name: str, size: tuple[int, int], batch: int, rounds: int) -> No
     theirs = theirs.train().to(memory_format=torch.channels_last)
     without = {
         "gates": switched(on, off(gates)),
-        "streams": switched(on, off(streams)),
-        "both, sums in place": reid_step(theirs, size, batch),
+        "gates, sums in place": reid_step(theirs, size, batch),
     }
     compare(f"train_reid, {name} {size[0]}x{size[1]}", rounds, on, without)
 

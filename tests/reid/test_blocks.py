@@ -9,7 +9,7 @@ from pyramid_reid.core.kernels import torch_only
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.blocks import Block, replace_blocks
 from pyramid_reid.reid.network.definitions import constructor
-from pyramid_reid.reid.network.kernels import gates, streams
+from pyramid_reid.reid.network.kernels import gates
 
 NAMES = ["osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25"]
 
@@ -29,9 +29,8 @@ def step(model, images):
     return logits
 
 
-@pytest.mark.parametrize("stacked", [0, 4, 6])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_network_learns_what_torchreids_does(name, stacked, monkeypatch):
+def test_a_network_learns_what_torchreids_does(name, monkeypatch):
     generator = torch.Generator().manual_seed(2)
     images = torch.rand(8, 3, 64, 32, dtype=torch.float64, generator=generator)
     theirs = torchreids(name).double().train()
@@ -39,17 +38,12 @@ def test_a_network_learns_what_torchreids_does(name, stacked, monkeypatch):
     replace_blocks(ours)
     assert sum(isinstance(module, Block) for module in ours.modules()) == 6
     # in double precision, which the switch leaves to torch
-    for kernel in (gates, streams):
-        monkeypatch.setattr(kernel, "use_kernels", lambda _: True)
-    # two blocks each have maps of 16x8, 8x4 and 4x2 pixels
-    channels = ours.conv2[0].gate.fc1.in_channels
-    small = {0: 0, 4: 8 * 16 * 8 * channels - 1, 6: 10**9}[stacked]
-    monkeypatch.setattr(streams, "SMALL", small)
-    calls, original = [], streams.stacked
-    monkeypatch.setattr(streams, "stacked", lambda *of: calls.append(of) or original(*of))
+    monkeypatch.setattr(gates, "use_kernels", lambda _: True)
+    calls, original = [], gates.in_one_pass
+    monkeypatch.setattr(gates, "in_one_pass", lambda *of: calls.append(of) or original(*of))
     before = copy.deepcopy(theirs.state_dict())
     assert torch.allclose(step(ours, images), step(theirs, images), rtol=1e-9)
-    assert len(calls) == stacked
+    assert len(calls) == 6
     got, wanted = ours.state_dict(), theirs.state_dict()
     assert list(got) == list(wanted)
     largest = max((wanted[key] - before[key]).double().norm() for key in wanted)
@@ -59,7 +53,6 @@ def test_a_network_learns_what_torchreids_does(name, stacked, monkeypatch):
         assert (got[key] - value).double().norm() <= 1e-7 * moved + 1e-12 * largest, key
     x = torch.rand(2, 3, 64, 32, dtype=torch.float64, generator=generator)
     assert torch.allclose(ours.eval()(x), theirs.eval()(x), rtol=1e-9)
-    assert len(calls) == stacked  # in evaluation mode torch's
 
 
 @pytest.mark.parametrize("name", NAMES)

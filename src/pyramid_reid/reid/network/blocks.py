@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from torch import Tensor, nn
@@ -9,7 +10,6 @@ from torch.nn import functional as F
 
 from pyramid_reid.reid.network.definitions import osnet_modules
 from pyramid_reid.reid.network.kernels.gates import gated_sum
-from pyramid_reid.reid.network.kernels.streams import streams
 
 osnet, osnet_ain = osnet_modules()
 
@@ -39,7 +39,8 @@ class Block(nn.Module):
     def forward(self, x: Annotated[Tensor, "B C_in H W"]) -> Annotated[Tensor, "B C_out H W"]:
         """The block's features."""
         skip = x if self.downsample is None else self.downsample(x)
-        y: Tensor = self.conv3(gated_sum(self.gate, streams(self, self.conv1(x))))
+        narrow = self.conv1(x)
+        y: Tensor = self.conv3(gated_sum(self.gate, [each(narrow) for each in self._streams()]))
         if self.IN is None:
             y.add_(skip)
         elif self.normalizes_before_skip:
@@ -47,6 +48,14 @@ class Block(nn.Module):
         else:
             y = self.IN(y.add_(skip))
         return F.relu_(y)
+
+    def _streams(self) -> Iterator[nn.Module]:
+        """The layers conv2a to conv2d, or the elements of conv2 (AIN)."""
+        for name, child in self.named_children():
+            if name == "conv2":
+                yield from child.children()
+            elif name.startswith("conv2"):
+                yield child
 
 
 def replace_blocks(module: nn.Module) -> None:
