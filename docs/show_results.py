@@ -15,13 +15,14 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
-from benchmarks.results import pictures, plan, records  # noqa: E402
+from benchmarks.results import heights, pictures, plan, records  # noqa: E402
 from benchmarks.results.comparison import (  # noqa: E402
     COST,
     Records,
     Row,
     aligned,
     by_group,
+    compared,
     differences,
     figures,
     groups_of_queries,
@@ -138,6 +139,24 @@ def ceiling(block: str, data: str, folder: Path) -> None:
     show(pd.DataFrame(told), "row")
 
 
+def small_only(block: str, data: str, folder: Path) -> None:
+    """Print what it brings to restore only crops up to a height."""
+    splits, found = next(iter(recorded(block, data, folder).items()))
+    print(f"{data}: {_splits(splits)}", end="\n\n")
+    told = []
+    for experiment in ("bicubic", "han"):
+        pyramid = Row(plan.PYRAMIDS[block][experiment], experiment, "equal")
+        reached, chosen = heights.rule(found, pyramid, plan.CONTROL)
+        whole = {"all": per_query(found, pyramid), "none": per_query(found, plan.CONTROL)}
+        told.append(
+            {"row": pyramid.name, "up to px": " ".join(f"{chosen[n]:.0f}" for n in splits)}
+            | {"Rank-1": f"{reached['row.rank1'].mean():.1f}"}
+            | {"mAP": f"{reached['row.mAP'].mean():.1f}"}
+            | {f"mAP − {name}": compared(reached, of)["mAP"] for name, of in whole.items()}
+        )
+    show(pd.DataFrame(told), "restoring only small crops")
+
+
 def _splits(numbers: tuple[int, ...]) -> str:
     if len(numbers) > 2 and numbers == tuple(range(numbers[0], numbers[-1] + 1)):
         return f"splits {numbers[0]} to {numbers[-1]}"
@@ -181,16 +200,17 @@ def main() -> None:
     """Do what the arguments ask."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
-    parser.add_argument("what", choices=["tables", "ceiling", "pictures"])
+    parser.add_argument("what", choices=["tables", "ceiling", "heights", "pictures"])
     parser.add_argument("block", choices=plan.BLOCKS)
     parser.add_argument("data", nargs="*", default=list(plan.FOLDERS), help="names of sets")
     told = parser.parse_args()
     folder = told.records / told.block
+    shown = {"tables": tables, "ceiling": ceiling, "heights": small_only}
     try:
         if told.what == "pictures":
             draw(told.block, folder, folder)
         for data in told.data if told.what != "pictures" else ():
-            (tables if told.what == "tables" else ceiling)(told.block, data, folder)
+            shown[told.what](told.block, data, folder)
     except UserError as error:
         sys.exit(f"show_results: {error}")
 

@@ -124,6 +124,12 @@ def difference(records: Records, row: Row, other: Row) -> dict[str, dict[str, fl
     return queries.compare(ours, theirs, "row", "row", RESAMPLES, SEED)
 
 
+def compared(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, str]:
+    """Per figure the difference of two tables of the same queries, with interval and p."""
+    found = queries.compare(ours, theirs, "row", "row", RESAMPLES, SEED)
+    return {figure: _test(of) for figure, of in found.items()}
+
+
 def table(records: Records, rows: Sequence[Row]) -> pd.DataFrame:
     """Figures of each row: mean ± sample deviation over splits, interval of mAP, minutes."""
     told = []
@@ -199,10 +205,7 @@ def by_group(
         for name, chosen in groups.items():
             texts[name] = f"{ours[chosen]['row.mAP'].mean():.1f}"
             if row != other:
-                compared = queries.compare(
-                    ours[chosen], theirs[chosen], "row", "row", RESAMPLES, SEED
-                )
-                texts[f"{name} − control"] = _test(compared["mAP"])
+                texts[f"{name} − control"] = compared(ours[chosen], theirs[chosen])["mAP"]
         told.append(texts)
     return pd.DataFrame(told).fillna("")
 

@@ -125,6 +125,8 @@ QUICK = {
     "data.images_per_camera": 2,
     "restoration.iterations": 2,
     "restoration.batch_size": 2,
+    "reid.height": 32,
+    "reid.width": 16,
     "reid.epochs": 2,
     "reid.warmup_epochs": 1,
     "reid.batch_size": 4,

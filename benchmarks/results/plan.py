@@ -25,7 +25,7 @@ class Experiment:
         sets: that it is run on.
         splits: as many of the first ones.
         trained: how its networks are trained where no stage does it: a function of `rivals`.
-        aligned: whether `rivals.align` moves the queries' features.
+        aligned: how `rivals.align` moves features between the resolutions, where it does.
     """
 
     params: Params
@@ -33,7 +33,7 @@ class Experiment:
     sets: tuple[str, ...] = tuple(FOLDERS)
     splits: int = 10
     trained: Literal["", "joint", "invariant"] = ""
-    aligned: bool = False
+    aligned: Literal["", "residual", "coupled"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,8 @@ RIVALS = Block(
     MSMT17.sets,
     {
         "seeds": Experiment(IDENTITY, alone=True),
-        "aligned": Experiment(IDENTITY, alone=True, aligned=True),
+        "aligned": Experiment(IDENTITY, alone=True, aligned="residual"),
+        "coupled": Experiment(IDENTITY, alone=True, aligned="coupled"),
         "mixed": Experiment(IDENTITY | {"reid.mixed_resolution": 0.5}, alone=True),
         "invariant": Experiment(IDENTITY, alone=True, trained="invariant"),
     },
@@ -141,7 +142,10 @@ RIVALS = Block(
 
 BLOCKS = {"scratch": SCRATCH, "msmt17": MSMT17, "rivals": RIVALS}
 
-GROUPS = (("seeds", "aligned", "bicubic"), ("han", "zero_shot", "plain", "ceiling", "mixed"))
+GROUPS = (
+    ("seeds", "aligned", "coupled", "bicubic"),
+    ("han", "zero_shot", "plain", "ceiling", "mixed"),
+)
 """Experiments that share a workspace, and so what they have in common; each other has its own."""
 
 QUICK: Params = {
@@ -240,6 +244,7 @@ ROWS = {
         ORI,
         Row("ori, mixed resolutions", "mixed", "ori"),
         Row("ori, queries' features aligned (after VPFA)", "aligned", "ori"),
+        Row("ori, semi-coupled dictionaries (after SLD²L)", "coupled", "ori"),
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.results.dictionaries import Coupled
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -128,12 +129,14 @@ def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:
     _save(out, ["ori"], split, model.eval(), reid)
 
 
-def align(workspace: Path, split: str, params: Params) -> None:
-    """Move the queries' features from low to high resolution, and write their distances anew.
+def align(workspace: Path, split: str, params: Params, how: str) -> None:
+    """Move features between the resolutions, and write the distances of branch ori anew.
 
-    After VPFA (Liu et al., 2025, arXiv 2510.00936): a residual map is fitted on the features of
-    training crops and of their copies, down-sampled by 2, 3 and 4. VPFA has a map for each ratio
-    and larger layers; this is one map, as a ratio is not known at test time.
+    What moves them is fitted on the features of training crops and of their copies, down-sampled
+    by 2, 3 and 4, all at once, as a ratio is not known at test time.
+
+    Args:
+        how: a key of `ALIGNMENTS`.
     """
     device, reid = _start(params)
     images, _ = _training(workspace / "data/crops" / split, reid)
@@ -141,28 +144,54 @@ def align(workspace: Path, split: str, params: Params) -> None:
         workspace / "data/models/reid/ori" / split / "model.safetensors"
     )
     extract = Extractor(model, device, height, width, mirrored=params.distances.mirrored)
-    whole = normalize(extract(images))
+    high = normalize(extract(images))
     low = [
         normalize(extract(np.stack([_lower(image, ratio) for image in images]))) for ratio in RATIOS
     ]
-    torch.manual_seed(derive_seed(params.seed, "align", split))
+    given, wanted = (torch.from_numpy(np.concatenate(of)) for of in (low, [high] * len(low)))
+    folder = workspace / "data/distances/ori" / split
+    with np.load(folder / "features.npz") as file:
+        query, gallery = torch.from_numpy(file["query"]), torch.from_numpy(file["gallery"])
+    seed = derive_seed(params.seed, how, split)
+    moved = [normalize(of.numpy()) for of in ALIGNMENTS[how](given, wanted, seed, query, gallery)]
+    write_cosine_distances(folder / "distmat.npy", *moved)
+
+
+def residual(
+    given: Tensor, wanted: Tensor, seed: int, query: Tensor, gallery: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Queries' features moved by a residual map, after VPFA (Liu et al., 2025, arXiv 2510.00936).
+
+    VPFA has a map for each ratio, and larger layers.
+
+    Args:
+        given, wanted: (N, 512), of down-sampled copies and of the crops that they were made of.
+        query, gallery: (Q, 512) and (G, 512).
+    """
+    torch.manual_seed(seed)
     moves = nn.Sequential(
         nn.Linear(512, 256), nn.LayerNorm(256), nn.ReLU(), nn.Linear(256, 512), nn.Tanh()
     )
     optimizer = torch.optim.Adam(moves.parameters(), 2.0e-4)
-    given, wanted = (torch.from_numpy(np.concatenate(of)) for of in (low, [whole] * len(low)))
     for _ in range(ALIGNED_EPOCHS):
         for rows in torch.randperm(len(given)).split(64):
             loss = F.mse_loss(given[rows] + moves(given[rows]), wanted[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    folder = workspace / "data/distances/ori" / split
-    with np.load(folder / "features.npz") as file:
-        query, gallery = torch.from_numpy(file["query"]), file["gallery"]
     with torch.inference_mode():
-        moved = (query + moves(query)).numpy()
-    write_cosine_distances(folder / "distmat.npy", normalize(moved), gallery)
+        return query + moves(query), gallery
+
+
+def coupled(
+    given: Tensor, wanted: Tensor, seed: int, query: Tensor, gallery: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Both sides' features by semi-coupled dictionaries, after SLD²L; shapes as in `residual`."""
+    learned = Coupled(given, wanted, seed)
+    return learned.of_low(query), learned.of_high(gallery)
+
+
+ALIGNMENTS = {"residual": residual, "coupled": coupled}
 
 
 def _lower(image: np.ndarray, ratio: int) -> np.ndarray:

@@ -111,7 +111,8 @@ class Task:
         ends = ["distances ori"] if experiment.alone else ["sweep_weights"]
         workspace.run(used, *ends)
         if experiment.aligned:
-            rivals.align(workspace.folder, split, Params.model_validate(with_params(used)))
+            read = Params.model_validate(with_params(used))
+            rivals.align(workspace.folder, split, read, experiment.aligned)
             workspace.forget("distances ori")
         about = {
             "cpu_seconds": workspace.seconds | {"all": round(time.process_time() - begun, 1)},

@@ -1,12 +1,13 @@
 """Records of experiments and what is told from them, on rankings small enough to count by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from benchmarks.results import comparison, pictures, plan, records, rows, workspace
+from benchmarks.results import comparison, demo, heights, pictures, plan, records, rows, workspace
 from benchmarks.results.comparison import Row
 from conftest import ROOT
 from test_evaluation import BAD, GOOD, HALF, write
@@ -250,3 +251,51 @@ def test_queries_are_grouped_by_ratio_or_by_height():
     table = pd.DataFrame({"ratio": [1] * 6, "height": [40, 41, 50, 51, 60, 61]})
     (groups,) = comparison.groups_of_queries(table).values()
     assert [chosen.sum() for chosen in groups.values()] == [2, 2, 2]
+
+
+def judged(split, pids, heights_px, precision):
+    """As `comparison.per_query` makes it."""
+    return pd.DataFrame(
+        {"split": split, "pid": pids, "height": heights_px, "row.rank1": precision}
+        | {"row.mAP": precision, "row.mINP": precision}
+    )
+
+
+def test_the_best_height_is_where_the_gains_end():
+    small = judged(0, [1, 2, 3, 4], [30, 40, 50, 60], [90, 80, 50, 10])
+    large = judged(0, [1, 2, 3, 4], [30, 40, 50, 60], [50, 70, 50, 90])
+    assert heights.best_height(small, large) == 50  # of equals the greatest
+    assert heights.best_height(large, small) == 60  # -40 -10 +0 +80
+    assert heights.best_height(large[:2], small[:2]) == 0
+    reached = heights.judged_by(small, large, 40)
+    assert reached["row.mAP"].tolist() == [90, 80, 50, 90]
+
+
+def test_a_splits_height_is_chosen_without_its_test_people():
+    small = pd.concat(
+        [judged(0, [1, 2], [30, 60], [100, 0]), judged(1, [3, 4], [30, 60], [0, 100])],
+        ignore_index=True,
+    )
+    large = small.assign(**dict.fromkeys(heights.RANKINGS, 50))
+    # split 0 goes by people 3 and 4, to whom it did good to restore everything or nothing
+    assert heights.chosen_heights(small, large) == {0: 60, 1: 30}
+
+
+def test_the_demo_is_recorded_by_seed_and_told_beside_its_control(tmp_path, capsys, monkeypatch):
+    quick = demo.QUICK | {"threads": 1}
+    control = {"seeds": demo.EXPERIMENTS["seeds"]}
+    monkeypatch.setattr(demo, "EXPERIMENTS", control)
+    folder = tmp_path / "records"
+    demo.run([3], folder, tmp_path / "scratch", quick)
+    assert capsys.readouterr().out.splitlines() == ["seed 3: seeds"]
+    demo.run([3], folder, tmp_path / "scratch", quick)
+    assert capsys.readouterr().out == ""  # all is recorded
+    (three,) = records.read(folder / "seeds")
+    of = [three, replace(three, split=4)]
+    found = {"seeds": of, "pyramid": of}
+    told = demo.table(found)
+    one = found["pyramid"][1].about["metrics"]["h2"]
+    row = told[told["Rank-1 / mAP (%)"] == "h2 alone"].iloc[0]
+    assert row["seed 4"] == f"{one['rank1']:.1f} / {one['mAP']:.1f}"
+    assert row["mean ± deviation"] == f"{one['rank1']:.1f} ± 0.0 / {one['mAP']:.1f} ± 0.0"
+    assert "four seeds of ori: Rank-1 +0.0 [+0.0, +0.0] p 1.000" in demo.against_control(found)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
-from benchmarks.results import pool, rivals
+from benchmarks.results import dictionaries, pool, rivals
 from PIL import Image
 from torch.nn import functional as F
 
@@ -64,3 +64,23 @@ def test_a_lowered_image_has_its_size_and_no_detail():
     low = rivals._lower(fine, 4)
     assert low.shape == fine.shape
     assert low[8:24].std() < 10 < fine.std()
+
+
+def test_codes_of_an_orthonormal_dictionary_are_shrunk_products():
+    dictionary = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(1)))[0]
+    features = torch.tensor([[0.5, -0.01, 0.0, -0.3, 0.02, 0.1, 0.0, 1.0]]) @ dictionary
+    shrunk = torch.tensor([[0.48, 0.0, 0.0, -0.28, 0.0, 0.08, 0.0, 0.98]])
+    torch.testing.assert_close(dictionaries.codes(features, dictionary), shrunk, rtol=0, atol=1e-5)
+
+
+def test_coupled_dictionaries_tell_low_resolution_in_terms_of_high():
+    generator = torch.Generator().manual_seed(1)
+    high = F.normalize(torch.randn(400, 16, generator=generator))
+    turned = torch.linalg.qr(torch.randn(16, 16, generator=generator))[0]
+    low = high @ turned  # what down-sampling does to features here
+    learned = dictionaries.Coupled(low[:320], high[:320], seed=1)
+    asked, known = learned.of_low(low[320:]), learned.of_high(high[320:])
+    before = F.cosine_similarity(low[320:], high[320:]).mean()
+    after = F.cosine_similarity(asked, known).mean()
+    assert abs(before) < 0.2
+    assert after > 0.9
