@@ -30,7 +30,7 @@ pin_environment(threads=1)
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from benchmarks.results import plan  # noqa: E402
+from benchmarks.results import plan, rivals  # noqa: E402
 from benchmarks.results.workspace import Workspace, with_params  # noqa: E402
 
 from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
@@ -57,8 +57,11 @@ RECIPES: dict[str, dict[str, object]] = {
     "mixed 0.5": {"reid.mixed_resolution": 0.5},
     "instances 4": {"reid.instances": 4},
     "market1501": {"reid.pretrained": "market1501"},
+    "triplet": {"reid.instances": 4},
 }
 """What each changes of `plan.START`."""
+TRIPLET = "triplet"
+"""The one whose loss is not the pipeline's."""
 CHOSEN = "chosen"
 """The recipe of `plan.MSMT17`: what each set's people prefer, together."""
 INSTANCES = {"prid2011": 2}
@@ -98,16 +101,16 @@ def attempt(
     pids = store.index.pid.to_numpy()[rows]
     named = str(reid.pretrained)
     start = weights_file.read(pretrained.find(named, reid.model, None, folder))
+    told = (
+        *(resized(store, rows, height, width), pids, reid),
+        *(derive_seed(seed, "recipes", recipe, str(split)), device),
+    )
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
-        trained, curve = train(
-            resized(store, rows, height, width),
-            pids,
-            reid,
-            derive_seed(seed, "recipes", recipe, str(split)),
-            device,
-            Checkpoints(Path(scratch), "key"),
-            start,
-        )
+        if recipe == TRIPLET:
+            trained, accuracy = rivals.triplet(*told, start), float("nan")
+        else:
+            trained, curve = train(*told, Checkpoints(Path(scratch), "key"), start)
+            accuracy = float(curve.accuracy.iloc[-1])
     rule = protocol_record.evaluation_rule(None, protocol_record.read(folder / "data/crops"))
     tables = {
         role: store.index.loc[store.rows(f"val_{role}"), :].reset_index(drop=True)
@@ -140,7 +143,7 @@ def attempt(
                     "mirrored": mirrored,
                     "rank1": 100 * float((done.first_rank == 1).mean()),
                     "mAP": 100 * float(done.average_precision.mean()),
-                    "accuracy": float(curve.accuracy.iloc[-1]),
+                    "accuracy": accuracy,
                 }
             )
     return found

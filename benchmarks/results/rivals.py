@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from pyramid_reid.training.checkpoints import Checkpoints
 
 ALIKE = 1.0
 """Weight of the mean squared distance between features of a crop and of its down-sampled copy."""
+MARGIN = 0.3
+"""Of the triplet loss, as in torchreid."""
 ALIGNED_EPOCHS = 120
 """Of fitting the map, as VPFA has it."""
 ADVERSARIAL = 0.1
@@ -72,24 +74,96 @@ def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:
     """
     device, reid = _start(params)
     images, pids = _training(workspace / "data/crops" / split, reid)
+    seed = derive_seed(params.seed, "invariant", split)
+    torch.manual_seed(seed)
+    tells_apart = nn.Sequential(nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 1)).to(device)
+
+    def alike(logits: Tensor, found: Tensor, targets: Tensor) -> Tensor:
+        whole, low = F.normalize(found).chunk(2)
+        guessed = tells_apart(_Reversed.apply(found, ADVERSARIAL))[:, 0]
+        truth = torch.arange(len(found), device=found.device).ge(len(found) // 2).float()
+        return (
+            _softmax(logits, targets, reid)
+            + ALIKE * (whole - low).square().sum(1).mean()
+            + F.binary_cross_entropy_with_logits(guessed, truth)
+        )
+
+    start = _weights(reid, workspace)
+    lowered = (0.0, 1.0)  # as it is, and down-sampled
+    model = fine_tuned(images, pids, reid, seed, device, start, alike, lowered, tells_apart)
+    _save(out, ["ori"], split, model, reid)
+
+
+def triplet(
+    images: np.ndarray,
+    pids: np.ndarray,
+    reid: Reid,
+    seed: int,
+    device: torch.device,
+    start: weights_file.Checkpoint,
+) -> nn.Module:
+    """Train an OSNet by softmax and triplet loss, in equal parts as torchreid's engine has them.
+
+    The hardest positive and negative of each crop of a batch (Hermans et al., 2017).
+    """
+
+    def both(logits: Tensor, found: Tensor, targets: Tensor) -> Tensor:
+        return _softmax(logits, targets, reid) + batch_hard(found, targets)
+
+    return fine_tuned(images, pids, reid, seed, device, start, both)
+
+
+def batch_hard(features: Tensor, targets: Tensor) -> Tensor:
+    """Mean over a batch of MARGIN + the farthest of its class - the nearest of another, if above 0.
+
+    Args:
+        features: (B, D); distances are Euclidean.
+        targets: (B,), at least two classes.
+    """
+    distances = torch.cdist(features, features)
+    same = targets[:, None] == targets
+    farthest = distances.masked_fill(~same, 0).amax(1)
+    nearest = distances.masked_fill(same, torch.inf).amin(1)
+    return F.relu(MARGIN + farthest - nearest).mean()
+
+
+def fine_tuned(
+    images: np.ndarray,
+    pids: np.ndarray,
+    reid: Reid,
+    seed: int,
+    device: torch.device,
+    start: weights_file.Checkpoint,
+    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
+    lowered: Sequence[float] = (0.0,),
+    beside: nn.Module | None = None,
+) -> nn.Module:
+    """The pipeline's training by another loss; without checkpoints, in one process.
+
+    Args:
+        images, pids: as for `loop.train`.
+        loss_of: logits (B, classes), features (B, 512) and classes (B,) → the loss.
+        lowered: of each crop that many copies are in a batch: the probability of each that it is
+            down-sampled.
+        beside: trained with the network, and not kept.
+
+    Returns:
+        The network in evaluation mode.
+    """
     classes, labels = np.unique(pids, return_inverse=True)
     size = batches.batch_size(labels, reid.batch_size, reid.instances)
-    seed = derive_seed(params.seed, "invariant", split)
-    start = _weights(reid, workspace)
     model = osnet.build(reid.model, len(classes), seed)
     with contextlib.redirect_stdout(io.StringIO()):
         pretrained.apply(model, start)
     model = model.to(device)
-    torch.manual_seed(seed)
-    tells_apart = nn.Sequential(nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 1)).to(device)
     optimizer = torch.optim.Adam(
-        [*model.parameters(), *tells_apart.parameters()],
+        [*model.parameters(), *(beside.parameters() if beside else ())],
         reid.lr,
         weight_decay=reid.weight_decay,
         amsgrad=True,
         fused=True,
     )
-    mean, features = loop.ema(model, reid.ema), Features(model)
+    mean, features = loop.ema(model, reid.ema) if reid.ema else None, Features(model)
     generator, targets = torch.Generator().manual_seed(seed), torch.from_numpy(labels).to(device)
     plain = Strength(reid.erasing, reid.color_jitter, 0.0)
     for epoch in range(1, reid.epochs + 1):
@@ -104,29 +178,26 @@ def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:
             numbers, floats = random_numbers(size, generator).to(device), to_float(pixels)
             copies = [
                 augment(floats.clone(), numbers, replace(plain, mixed_resolution=share))
-                for share in (0.0, 1.0)  # as it is, and down-sampled
+                for share in lowered
             ]
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 logits = model(torch.cat(copies))
-            found = features.last.float()
-            loss = F.cross_entropy(
-                logits.float(),
-                targets[own.to(device)].repeat(2),
-                label_smoothing=reid.label_smoothing,
-            )
-            whole, low = F.normalize(found).chunk(2)
-            loss = loss + ALIKE * (whole - low).square().sum(1).mean()
-            guessed = tells_apart(_Reversed.apply(found, ADVERSARIAL))[:, 0]
-            truth = torch.arange(2 * size, device=device).ge(size).float()
-            loss = loss + F.binary_cross_entropy_with_logits(guessed, truth)
+            of_batch = targets[own.to(device)].repeat(len(copies))
+            loss = loss_of(logits.float(), features.last.float(), of_batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            mean.update_parameters(model)
+            if mean:
+                mean.update_parameters(model)
     features.close()
-    model.load_state_dict(mean.module.state_dict())
+    if mean:
+        model.load_state_dict(mean.module.state_dict())
     pretrained.blend(model, start, reid.start_weight)
-    _save(out, ["ori"], split, model.eval(), reid)
+    return model.eval()
+
+
+def _softmax(logits: Tensor, targets: Tensor, reid: Reid) -> Tensor:
+    return F.cross_entropy(logits, targets, label_smoothing=reid.label_smoothing)
 
 
 def align(workspace: Path, split: str, params: Params, how: str) -> None:

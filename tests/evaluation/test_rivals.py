@@ -10,6 +10,9 @@ from benchmarks.results import dictionaries, pool, rivals
 from PIL import Image
 from torch.nn import functional as F
 
+from pyramid_reid.reid.network import osnet
+from pyramid_reid.training import weights_file
+
 
 def test_the_pool_holds_nobody_who_is_tested_on(tmp_path, monkeypatch):
     names = [f"3DPeS/{person}_1_FRAME_{n}_RGB.bmp" for person in (7, 8) for n in range(4)]
@@ -84,3 +87,44 @@ def test_coupled_dictionaries_tell_low_resolution_in_terms_of_high():
     after = F.cosine_similarity(asked, known).mean()
     assert abs(before) < 0.2
     assert after > 0.9
+
+
+def test_the_triplet_loss_takes_the_hardest_of_each_crop():
+    features = torch.tensor([[0.0], [1.0], [1.5], [4.0]])
+    targets = torch.tensor([0, 0, 1, 1])
+    # farthest of its own minus nearest other: 1 - 1.5, 1 - 0.5, 2.5 - 0.5, 2.5 - 3; margin 0.3
+    torch.testing.assert_close(
+        rivals.batch_hard(features, targets), torch.tensor((0.0 + 0.8 + 2.3 + 0.0) / 4)
+    )
+
+
+def test_another_loss_trains_the_network_and_what_stands_beside_it(params):
+    reid = params.reid.model_copy(
+        update={"epochs": 2, "warmup_epochs": 1, "batch_size": 4, "instances": 2}
+    )
+    images = np.random.default_rng(1).integers(0, 256, (8, 32, 16, 3), np.uint8)
+    start_from = osnet.build("osnet_x0_25", 2, seed=5)
+    start = weights_file.Checkpoint(start_from.state_dict(), "")
+    beside, shapes = torch.nn.Linear(512, 1), []
+    before = beside.weight.clone()
+
+    def loss_of(logits, found, targets):
+        shapes.append((tuple(logits.shape), tuple(found.shape), targets.tolist()))
+        return F.cross_entropy(logits, targets) + beside(found).square().mean()
+
+    trained = rivals.fine_tuned(
+        images,
+        np.repeat([3, 7], 4),
+        reid,
+        1,
+        torch.device("cpu"),
+        start,
+        loss_of,
+        (0.0, 1.0),
+        beside,
+    )
+    assert not trained.training
+    assert not torch.equal(beside.weight, before)
+    assert not torch.equal(trained.conv1.conv.weight, start_from.conv1.conv.weight)
+    assert {each[:2] for each in shapes} == {((8, 2), (8, 512))}
+    assert all(each[2][:4] == each[2][4:] for each in shapes)  # copies of the same crops
