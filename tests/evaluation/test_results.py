@@ -299,3 +299,11 @@ def test_the_demo_is_recorded_by_seed_and_told_beside_its_control(tmp_path, caps
     assert row["seed 4"] == f"{one['rank1']:.1f} / {one['mAP']:.1f}"
     assert row["mean ± deviation"] == f"{one['rank1']:.1f} ± 0.0 / {one['mAP']:.1f} ± 0.0"
     assert "four seeds of ori: Rank-1 +0.0 [+0.0, +0.0] p 1.000" in demo.against_control(found)
+
+
+def test_seed_1_of_the_demos_table_is_the_committed_demo():
+    """Where it is not: remove docs/results/demo and run `python -m benchmarks.results.demo run`."""
+    (one,) = [of for of in records.read(demo.RECORDS / "pyramid") if of.split == 1]
+    committed = json.loads((ROOT / "metrics/fusion.json").read_text(encoding="utf-8"))
+    for ranking, told in (("equal", "fused"), *((branch, branch) for branch in BRANCHES)):
+        assert one.about["metrics"][ranking] == committed[told]
