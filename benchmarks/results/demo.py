@@ -68,9 +68,10 @@ def run(seeds: list[int], folder: Path, scratch: Path, changes: dict[str, object
 def table(found: Records) -> pd.DataFrame:
     """Rank-1 / mAP of each row, by seed and as mean ± deviation over seeds, in percent."""
     told = []
+    width = max(len(row.name) for row in ROWS)
     for row in ROWS:
         of_seeds = figures(found, row)
-        texts = {"Rank-1 / mAP (%)": row.name}
+        texts = {"Rank-1 / mAP (%)".ljust(width): row.name.ljust(width)}
         for record, (_, one) in zip(found[row.experiment], of_seeds.iterrows(), strict=True):
             texts[f"seed {record.split}"] = f"{one.rank1:.1f} / {one.mAP:.1f}"
         mean, deviation = of_seeds.mean(), of_seeds.std()
