@@ -31,8 +31,9 @@ INSTRUCTION_SETS = {
 }
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-# Of glibc's <malloc.h>: how many blocks may be mapped by themselves; how much may be free (-1: all)
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
+# Of glibc's <malloc.h>: how many blocks may be mapped by themselves; how much may be free (-1:
+# all); how many heaps there may be
+M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX = -4, -1, -8
 
 
 def pin_environment(threads: int) -> None:
@@ -75,17 +76,23 @@ def derive_seed(seed: int, *purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(*, of_all_threads: bool = False) -> None:
     """Let this process keep large blocks that it frees, for the next ones of their size.
 
     glibc hands them back to the kernel, which clears every page again at the next step: a tenth of
     the time of a training with large activations. The peak is the same. Other C libraries do
     otherwise and know no such setting.
+
+    Args:
+        of_all_threads: keep those of further threads, too, whose heaps glibc gives back whatever
+            else is set: all threads started from now on allocate from one heap.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)
+        if of_all_threads:
+            mallopt(M_ARENA_MAX, 1)
 
 
 def start_torch(device: str, threads: int) -> torch.device:
