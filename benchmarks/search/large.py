@@ -36,7 +36,7 @@ from numpy.typing import NDArray  # noqa: E402
 from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.search.gallery import Patterns  # noqa: E402
 from pyramid_reid.search.indexing import index  # noqa: E402
-from pyramid_reid.search.store import Store, ann  # noqa: E402
+from pyramid_reid.search.store import Store  # noqa: E402
 from pyramid_reid.search.store.rows import schema  # noqa: E402
 
 DIM = 512
@@ -160,7 +160,6 @@ def main() -> None:
         start = time.perf_counter()
         report = index(store, MadeUp, [gallery], Patterns())
         print(f"index.{report.added}_more {time.perf_counter() - start:.1f} s")
-        print(f"search.with_new_rows_partitions {ann.probes(folder)}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"all.peak_memory {peak:.2f} GiB")
 

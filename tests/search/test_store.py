@@ -1,6 +1,7 @@
 """The store: what it finds, what it refuses, and what is left of what it forgot."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search.distances import distances
-from pyramid_reid.search.store import Store, ann, filters, forgetting
+from pyramid_reid.search.store import Store, ann, filters, forgetting, nearest
 from search.conftest import describe, features_of, table_of
 
 HALF = 2e-3
@@ -246,7 +247,7 @@ def test_nothing_is_left_of_what_is_forgotten(tmp_path, monkeypatch, batches, in
     assert kept["id"][0].as_py() == rows["id"][30].as_py()
     if indexed:
         assert store.table.index_stats(ann.INDEX).num_indexed_rows == 297
-        assert ann.probes(store.folder)
+        assert ann.read_record(store.folder)
 
 
 def test_forgetting_again_and_again_leaves_nothing_and_keeps_the_index(tmp_path, monkeypatch):
@@ -277,13 +278,51 @@ def test_forgetting_again_and_again_leaves_nothing_and_keeps_the_index(tmp_path,
     assert store.table.index_stats(ann.INDEX).num_indices == 1
 
 
-def test_where_few_rows_cannot_be_moved_all_are(filled, monkeypatch):
+@pytest.mark.parametrize("failing", [["_one_of"], ["_one_of", "_tenth_of"]])
+def test_where_few_rows_are_not_enough_to_move_more_are(filled, monkeypatch, failing):
     store, features, _ = filled
-    monkeypatch.setattr(forgetting, "_some_of", lambda *_: "false")
+    for name in failing:
+        monkeypatch.setattr(forgetting, name, lambda *_: "false")
     with store.writing():
         assert store.forget("pid = '7'") == 3
     assert not holding(store.folder, features[21].astype(np.float16).tobytes())
     assert store.count() == 57
+
+
+def partitions_of(store, query):
+    """How many partitions an unfiltered search ranks, and how many it looks into."""
+    asked = nearest.question(
+        store.table, query.ravel(), 10, None, ["id"], ann.read_record(store.folder)
+    )
+    plan = asked.analyze_plan()
+    return tuple(
+        sum(map(int, re.findall(rf"{name}=(\d+)", plan)))
+        for name in ("partitions_ranked", "partitions_searched")
+    )
+
+
+def test_an_index_keeps_its_partitions_and_a_search_looks_into_as_many_as_it_should(
+    tmp_path, monkeypatch
+):
+    features = features_of(1000, 3, dim=16)
+    store = Store.create(tmp_path / "store", describe())
+    with store.writing():
+        store.add(table_of(features, pid=[str(n // 3) for n in range(3000)]))
+    monkeypatch.setattr(ann, "FROM_ROWS", 1000)
+    monkeypatch.setattr(ann, "PARTITION", 50)
+    monkeypatch.setattr(ann, "_steps", lambda partitions: [20, partitions])
+    monkeypatch.setattr(ann, "ENOUGH", 0)
+    with store.writing():
+        built = store.build_index()
+    assert (built.partitions, built.probes) == (60, 20)
+    assert partitions_of(store, features[5]) == (60, 20)
+    with store.writing():
+        store.forget("pid = '7'")
+    ranked, searched = partitions_of(store, features[5])
+    pieces = store.table.index_stats(ann.INDEX).num_indices
+    assert (ranked, searched) == (60 * pieces, 20 * pieces)
+    # more hits than these partitions may hold
+    assert len(store.search(features[5], k=2000)) == 2000
 
 
 def test_all_may_be_forgotten_and_the_store_is_filled_again(filled):
@@ -330,7 +369,7 @@ def test_an_index_finds_what_the_exact_scan_does_and_what_came_after_it(tmp_path
     store = Store.create(tmp_path / "store", describe())
     with store.writing():
         store.add(table_of(features))
-    assert ann.probes(store.folder) is None
+    assert ann.read_record(store.folder) is None
     built = index_now(store, monkeypatch)
     assert built.rows == 600
     assert set(built.recall) == {"equal weights", "w_ori = 1"}

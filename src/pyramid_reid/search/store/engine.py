@@ -7,13 +7,20 @@ import os
 import sys
 from types import ModuleType
 
+from pyramid_reid.core.runtime import keep_freed_memory
+
 WEB_CLIENT = "lance_namespace_urllib3_client"
 """Of a server of tables, which a folder needs none of: loading it takes longer than all the rest.
 Only the records that it exchanges are imported with LanceDB."""
+READ_AHEAD = 2**26
+"""Bytes that a scan may have read before they are looked at. Lance's 2 GiB are never met: a scan of
+100,000 crops has all their features in memory at once then, in pages that the kernel must clear."""
 
 
 def load() -> ModuleType:
-    """The module `lancedb`."""
+    """The module `lancedb`, set up so that a scan spends its time on reading."""
+    keep_freed_memory(of_all_threads=True)
+    os.environ.setdefault("LANCE_DEFAULT_IO_BUFFER_SIZE", str(READ_AHEAD))
     # it reports each empty partition of an index as a warning
     os.environ.setdefault("LANCEDB_LOG", "error")
     if "lancedb" not in sys.modules and WEB_CLIENT not in sys.modules:

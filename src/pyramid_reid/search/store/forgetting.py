@@ -66,13 +66,13 @@ def purge(store: Store, held: AbstractSet[int] | None = None) -> None:
         with guarded(store.folder, what):
             if not store.table.count_rows():
                 store.drop()
+            elif held is None:
+                _move(store, "id is not null")
             else:
-                if held is not None:
-                    _move(store.table, _some_of(store.table, held))
-                    store.optimize(keep=timedelta(0))
-                if held is None or held & set(_places(store.table)):
-                    _move(store.table, "id is not null")
-                    store.optimize(keep=timedelta(0))
+                for some in (_one_of, _tenth_of, _all_of):
+                    _move(store, some(store.table, held))
+                    if not held & set(_places(store.table)):
+                        break
     (store.folder / FORGETTING).unlink(missing_ok=True)
 
 
@@ -86,11 +86,21 @@ def _places(table: Any, condition: str | None = None) -> dict[int, NDArray[np.ui
     return dict(zip(files.tolist(), np.split(places, starts[1:]), strict=True))
 
 
-def _some_of(table: Any, held: AbstractSet[int]) -> str:
+def _one_of(table: Any, held: AbstractSet[int]) -> str:
+    """A condition for one row of each of some files.
+
+    Moved, they are a file of their own. LanceDB joins it with the ones before it, as long as these
+    have less than a million rows, and to join files is to write them anew.
+    """
+    rows = [places[0] for file, places in _places(table).items() if file in held]
+    return f"_rowid in ({', '.join(map(str, rows))})" if rows else "false"
+
+
+def _tenth_of(table: Any, held: AbstractSet[int]) -> str:
     """A condition for so many rows of some files that LanceDB writes these files anew.
 
-    It leaves deleted rows in a file while they are fewer than a tenth. To move all rows, whose
-    codes in the index are computed again then, takes three times as long.
+    It leaves deleted rows in a large file while they are fewer than a tenth. To move all rows,
+    whose codes in the index are computed again then, takes three times as long.
     """
     ranges = []
     for file, places in _places(table).items():
@@ -100,6 +110,22 @@ def _some_of(table: Any, held: AbstractSet[int]) -> str:
     return " or ".join(ranges) or "false"
 
 
-def _move(table: Any, condition: str) -> None:
-    """Write rows anew, at the end of the table."""
-    table.update(where=condition, values_sql={"id": "id"})
+def _all_of(table: Any, held: AbstractSet[int]) -> str:
+    """A condition for all rows of some files."""
+    ranges = [
+        f"(_rowid >= {places[0]} and _rowid <= {places[-1]})"
+        for file, places in _places(table).items()
+        if file in held
+    ]
+    return " or ".join(ranges) or "false"
+
+
+def _move(store: Store, condition: str) -> None:
+    """Write rows anew, at the end of the table, and remove all versions but the newest.
+
+    Files are joined only when the index holds the rows of both or of neither: the first time makes
+    it hold the moved ones, the second joins, and removes what the first left.
+    """
+    store.table.update(where=condition, values_sql={"id": "id"})
+    for _ in range(2):
+        store.optimize(keep=timedelta(0))

@@ -22,34 +22,37 @@ MARGIN = 10
 """Candidates beyond the hits that were asked for: rounding at the last place changes nothing."""
 
 
-def candidates(
+def question(
     table: Any,
     query: Annotated[Floats, "D_all"],
     k: int,
     condition: str | None,
     columns: Sequence[str],
-    probes: int | None,
-) -> pa.Table:
-    """Some more than k rows that are nearest by the inner product.
+    built: ann.Built | None,
+) -> Any:
+    """What to ask LanceDB for some more than k rows that are nearest by the inner product.
 
     Args:
         table: the LanceDB table.
         query: the four branches' features, each times its weight.
         condition: in SQL, or None.
         columns: that are read, beside the vector.
-        probes: partitions of the index to look into; None compares with every row.
+        built: the index; None compares with every row.
     """
     search = table.search(query, vector_column_name="vector").distance_type("dot")
     search = search.limit(k + MARGIN).select([*columns, "vector", "_distance"])
     if condition:
         search = search.where(condition, prefilter=True)
-    if probes is None:
+    if built is None:
         search = search.bypass_vector_index()
     else:
-        # a filter may leave fewer hits in these partitions: then more are looked into
-        search = search.minimum_nprobes(probes).maximum_nprobes(0)
-        search = search.refine_factor(ann.REFINE)
-    return search.to_arrow()
+        # These partitions may hold too few hits: then LanceDB looks into all. It does so wherever
+        # it may, so it may not where there are plenty.
+        plenty = condition is None and (k + MARGIN) * built.refine <= built.probes * ann.PARTITION
+        search = search.minimum_nprobes(built.probes)
+        search = search.maximum_nprobes(built.probes if plenty else 0)
+        search = search.refine_factor(built.refine)
+    return search
 
 
 def ordered(

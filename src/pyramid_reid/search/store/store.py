@@ -277,9 +277,10 @@ class Store:
         names = self.columns()
 
         def ask() -> pa.Table:
-            probes = None if exact else ann.probes(self.folder)
+            built = None if exact else ann.read_record(self.folder)
             with self._filtering(where) as condition:
-                return nearest.candidates(self.table, weighted, k, condition, names, probes)
+                asked = nearest.question(self.table, weighted, k, condition, names, built)
+                return asked.to_arrow()
 
         return nearest.ordered(self._retrying(ask, where), query, shares, k)
 
@@ -345,10 +346,7 @@ class Store:
         with self._guarded("written"), warnings.catch_warnings():
             # about readers of old versions: they retry
             warnings.simplefilter("ignore", UserWarning)
-            everything = not keep
-            # the first makes the version that the second leaves alone
-            for _ in range(2 if everything else 1):
-                self.table.optimize(cleanup_older_than=keep, delete_unverified=everything)
+            self.table.optimize(cleanup_older_than=keep, delete_unverified=not keep)
 
     def build_index(self, *, anew: bool = False) -> ann.Built | None:
         """Build or keep up the index where the number of rows asks for it; None where nothing was.
