@@ -26,7 +26,9 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pyramid-reid", description="Tools beside the stages of the pipeline."
+        prog="pyramid-reid",
+        description="Find a person in crops, and tools beside the stages of the pipeline.",
+        epilog="example: pyramid-reid search --help",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -36,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Name the first stage whose bytes differ between two runs, and by how much"
         " their figures do. Ends with 0 when all outs are the same, with 1 when some differ, and"
         " with 2 when it cannot tell, as `diff` does.",
+        epilog="example: pyramid-reid compare main my-experiment",
     )
     for name in ("a", "b"):
         runs.add_argument(name, help="folder with a dvc.lock, Git revision, or experiment")
@@ -48,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         " 95 % intervals and paired tests over identities. A and B are their"
         " data/evaluation/queries.csv; `dvc get . data/evaluation/queries.csv --rev NAME -o B.csv`"
         " fetches that of another experiment.",
+        epilog="example: pyramid-reid compare-queries data/evaluation/queries.csv B.csv",
     )
     for name in ("a", "b"):
         per_query.add_argument(name, type=Path, help="queries.csv of an experiment")
@@ -100,6 +104,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Embed crops of people and put them into a gallery store, which is made where"
         " there is none. What is there is not computed again; after a kill the same command goes"
         " on with the rest. Ends with 3 when some files could not be read: they are listed.",
+        epilog="example: pyramid-reid index crops/ --store gallery --camera-from '(c\\d+)_'",
     )
     index.add_argument(
         "gallery",
@@ -131,6 +136,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="find a person in a gallery store",
         description="Rank the crops of a store by their distance to one or several crops of the"
         " same person. A rank is no identification.",
+        epilog="example: pyramid-reid search person.jpg --store gallery --top 5",
     )
     search.add_argument(
         "query", nargs="+", metavar="QUERY", help="image, or id of a crop in the store"
@@ -156,6 +162,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="remove crops from a gallery store for good",
         description="Remove crops, their features, and old versions that hold them. Says how many"
         " and asks before; image files stay where they are.",
+        epilog="example: pyramid-reid forget --store gallery --where \"time < '2024-05-01'\"",
     )
     forget.add_argument("--where", required=True, help=where)
     forget.add_argument("--yes", action="store_true", help="do not ask")
@@ -167,6 +174,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Rank-k, mAP and mINP where the store has a column pid or identity. With a"
         " column role, crops of role query are ranked against those of role gallery; else each crop"
         " against all others.",
+        epilog="example: pyramid-reid evaluate --store gallery",
     )
     evaluate.add_argument("--where", help=where)
     evaluate.add_argument(
@@ -184,6 +192,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="join a gallery store's files and build its index",
         description="`index` does this by itself; after it was interrupted, or to have the index"
         " fit the number of crops exactly, do it by hand. Prints recall against the exact scan.",
+        epilog="example: pyramid-reid optimize --store gallery",
     )
     optimize.add_argument(
         "--anew", action="store_true", help="build the index even if there is one"
@@ -214,6 +223,7 @@ def _add_making(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Make a model folder whose four branches are one published network, to search"
         " without any identities of your own. The model of a finished pipeline is in data/model"
         " already.",
+        epilog="example: pyramid-reid pack --start msmt17 --out model",
     )
     pack.add_argument(
         "--start",
@@ -238,6 +248,7 @@ def _add_making(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="restore a folder of images at the model's scales",
         description="Restore images of people and write OUT/xSCALE/NAME.png. Folders keep their"
         " folders inside. Ends with 3 when some files could not be read: they are listed.",
+        epilog="example: pyramid-reid restore crops/ --model model --out restored --scales 2,4",
     )
     restore.add_argument("images", nargs="+", type=Path, metavar="IN", help="folder, or image")
     restore.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
@@ -251,6 +262,7 @@ def _add_making(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Write the OSNets, named and fed as boxmot does it, and the restorer as ONNX,"
         " and run each by ONNX Runtime: prints the largest difference from torch, and whether both"
         " rank alike.",
+        epilog="example: pyramid-reid export --model model --onnx onnx --crops crops/",
     )
     export.add_argument("--onnx", type=Path, required=True, help="folder for the files")
     export.add_argument("--crops", type=Path, help="folder of crops to check with (random ones)")
@@ -293,6 +305,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         " branches, filter by camera and time, mark hits and export the case. Programs send the"
         " same searches as JSON (described at /docs). Only this machine reaches it unless --host"
         " names another address, which then needs a token. Ends with Ctrl-C.",
+        epilog="example: pyramid-reid serve --model model --store gallery",
     )
     serve.add_argument(
         "--store", type=Path, required=True, help="folder that `pyramid-reid index` filled"
@@ -328,6 +341,7 @@ def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Print what a bug report should say of the machine, the project in this folder"
         " and the model, a line each. Passwords in addresses of remotes are left out. Works without"
         " DVC, Git and a project.",
+        epilog="example: pyramid-reid doctor --model model",
     )
     doctor.add_argument(
         "--model", type=Path, default=Path("data/model"), help="model folder (%(default)s)"

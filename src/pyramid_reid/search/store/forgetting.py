@@ -69,7 +69,7 @@ def purge(store: Store, held: AbstractSet[int] | None = None) -> None:
             elif held is None:
                 _move(store, "id is not null")
             else:
-                for some in (_one_of, _tenth_of, _all_of):
+                for some in (_tenth_of, _all_of):
                     _move(store, some(store.table, held))
                     if not held & set(_places(store.table)):
                         break
@@ -84,16 +84,6 @@ def _places(table: Any, condition: str | None = None) -> dict[int, NDArray[np.ui
     places = np.sort(read["_rowid"].to_numpy())
     files, starts = np.unique(places >> 32, return_index=True)
     return dict(zip(files.tolist(), np.split(places, starts[1:]), strict=True))
-
-
-def _one_of(table: Any, held: AbstractSet[int]) -> str:
-    """A condition for one row of each of some files.
-
-    Moved, they are a file of their own. LanceDB joins it with the ones before it, as long as these
-    have less than a million rows, and to join files is to write them anew.
-    """
-    rows = [places[0] for file, places in _places(table).items() if file in held]
-    return f"_rowid in ({', '.join(map(str, rows))})" if rows else "false"
 
 
 def _tenth_of(table: Any, held: AbstractSet[int]) -> str:
@@ -123,8 +113,7 @@ def _all_of(table: Any, held: AbstractSet[int]) -> str:
 def _move(store: Store, condition: str) -> None:
     """Write rows anew, at the end of the table, and remove all versions but the newest.
 
-    Files are joined only when the index holds the rows of both or of neither: the first time makes
-    it hold the moved ones, the second joins, and removes what the first left.
+    The first time makes the version that the second leaves alone.
     """
     store.table.update(where=condition, values_sql={"id": "id"})
     for _ in range(2):
