@@ -39,8 +39,8 @@ repository: environment
 	@sh .ci/repository.sh
 
 requirements: environment  ## pin the newest versions that pyproject.toml allows, with hashes
-	$(BIN) uv pip compile --universal --python-version 3.11 --extra dev --no-emit-index-url \
-		--generate-hashes --upgrade --quiet --custom-compile-command "make requirements" \
+	$(BIN) uv pip compile --universal --python-version 3.11 --extra dev --extra cluster \
+		--no-emit-index-url --generate-hashes --upgrade --quiet --custom-compile-command "make requirements" \
 		--output-file requirements.txt pyproject.toml
 	$(MAKE) pins
 

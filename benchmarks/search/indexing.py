@@ -48,7 +48,7 @@ from pyramid_reid.core.resize import resize  # noqa: E402
 from pyramid_reid.restoration.inference import restore  # noqa: E402
 from pyramid_reid.search.gallery import Patterns  # noqa: E402
 from pyramid_reid.search.images import as_pixels  # noqa: E402
-from pyramid_reid.search.indexing import index  # noqa: E402
+from pyramid_reid.search.indexing import here, index  # noqa: E402
 from pyramid_reid.search.model import Model  # noqa: E402
 from pyramid_reid.search.store import Store  # noqa: E402
 
@@ -128,7 +128,7 @@ def main() -> None:
 
         def run(number: int) -> None:
             store = Store.create(Path(temporary) / f"store{number}", model.description)
-            index(store, lambda: model, [paths[0].parent], Patterns())
+            index(store, here(lambda: model), [paths[0].parent], Patterns())
 
         others = {"torchreid": torchreid_way(folder, paths), "reid": reid_way(paths)}
         seconds: dict[str, list[Seconds]] = {}

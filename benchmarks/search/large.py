@@ -35,7 +35,7 @@ from numpy.typing import NDArray  # noqa: E402
 
 from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.search.gallery import Patterns  # noqa: E402
-from pyramid_reid.search.indexing import index  # noqa: E402
+from pyramid_reid.search.indexing import here, index  # noqa: E402
 from pyramid_reid.search.store import Store  # noqa: E402
 from pyramid_reid.search.store.rows import schema  # noqa: E402
 
@@ -158,7 +158,7 @@ def main() -> None:
         gallery = Path(temporary) / "gallery"
         write_crops(gallery, 100)
         start = time.perf_counter()
-        report = index(store, MadeUp, [gallery], Patterns())
+        report = index(store, here(MadeUp), [gallery], Patterns())
         print(f"index.{report.added}_more {time.perf_counter() - start:.1f} s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"all.peak_memory {peak:.2f} GiB")

@@ -85,13 +85,19 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Commands on a gallery store."""
     where = "condition in SQL on the columns, such as \"camera != 'lobby'\""
     store = argparse.ArgumentParser(add_help=False)
-    store.add_argument("--store", type=Path, required=True, help="folder of the gallery store")
+    store.add_argument(
+        "--store",
+        type=_place,
+        required=True,
+        help="folder of the gallery store, or s3://BUCKET/NAME",
+    )
     store.add_argument("--json", action="store_true", help="print one JSON object")
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument(
         "--model", type=Path, default=Path("data/model"), help="model folder (data/model)"
     )
     model.add_argument("--device", type=_device, default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
+    cluster = _ray_option()
     weights = argparse.ArgumentParser(add_help=False)
     weights.add_argument(
         "--weights", help="of the branches, as ori=0.4,h1=0.2,h2=0.2,h3=0.2 (the model's)"
@@ -99,7 +105,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     index = commands.add_parser(
         "index",
-        parents=[store, model],
+        parents=[store, model, cluster],
         help="put crops of people into a gallery store",
         description="Embed crops of people and put them into a gallery store, which is made where"
         " there is none. What is there is not computed again; after a kill the same command goes"
@@ -188,7 +194,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     optimize = commands.add_parser(
         "optimize",
-        parents=[store],
+        parents=[store, cluster],
         help="join a gallery store's files and build its index",
         description="`index` does this by itself; after it was interrupted, or to have the index"
         " fit the number of crops exactly, do it by hand. Prints recall against the exact scan.",
@@ -244,7 +250,7 @@ def _add_making(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
     restore = commands.add_parser(
         "restore",
-        parents=[told, model],
+        parents=[told, model, _ray_option()],
         help="restore a folder of images at the model's scales",
         description="Restore images of people and write OUT/xSCALE/NAME.png. Folders keep their"
         " folders inside. Ends with 3 when some files could not be read: they are listed.",
@@ -268,6 +274,23 @@ def _add_making(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     export.add_argument("--crops", type=Path, help="folder of crops to check with (random ones)")
     for name, parser in (("pack", pack), ("restore", restore), ("export", export)):
         parser.set_defaults(run=_making, function=name)
+
+
+def _ray_option() -> argparse.ArgumentParser:
+    """The option of what a cluster can do."""
+    cluster = argparse.ArgumentParser(add_help=False)
+    cluster.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="work on the machines of a Ray cluster: --ray auto (that of this machine), HOST:PORT,"
+        " or local; see docs/scale.md",
+    )
+    return cluster
+
+
+def _place(text: str) -> str | Path:
+    """A folder, or an address as it is."""
+    return text if "://" in text else Path(text)
 
 
 def _positive(text: str) -> int:
@@ -308,7 +331,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog="example: pyramid-reid serve --model model --store gallery",
     )
     serve.add_argument(
-        "--store", type=Path, required=True, help="folder that `pyramid-reid index` filled"
+        "--store", type=_place, required=True, help="that `pyramid-reid index` filled"
     )
     serve.add_argument(
         "--model", type=Path, default=Path("data/model"), help="model folder (%(default)s)"

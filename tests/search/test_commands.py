@@ -171,11 +171,11 @@ def test_results_as_files(run, indexed, gallery, tmp_path):
 
 def test_names_in_a_page_are_no_markup(tmp_path, model, fake_model):
     from pyramid_reid.search.gallery import Patterns
-    from pyramid_reid.search.indexing import index
+    from pyramid_reid.search.indexing import here, index
 
     paint(tmp_path / "g" / "<script>alert(1)<" / "script>&'.png", 1)
     store = Store.create(tmp_path / "store", describe())
-    index(store, lambda: fake_model, [tmp_path / "g"], Patterns())
+    index(store, here(lambda: fake_model), [tmp_path / "g"], Patterns())
     query = answers.Query(["<b>"], [None], [], features_of(1, 1)[0])
     page = answers.page(answers.answer(store, query), store)
     assert "<script" not in page

@@ -18,7 +18,7 @@ from tests.conftest import HANGS_S
 from pyramid_reid.core.decode import decode
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.gallery import Patterns
-from pyramid_reid.search.indexing import index, run, writing
+from pyramid_reid.search.indexing import embedding, here, index, run, writing
 from pyramid_reid.search.store import Store
 from search.conftest import FakeModel, describe, paint
 
@@ -36,9 +36,9 @@ def rows(store):
 
 
 def test_what_is_there_is_not_computed_again(store, gallery, fake_model):
-    report = index(store, lambda: fake_model, [gallery], NONE)
+    report = index(store, here(lambda: fake_model), [gallery], NONE)
     assert (report.added, report.known, fake_model.seen) == (12, 0, 12)
-    again = index(store, pytest.fail, [gallery], NONE)  # the model is not even loaded
+    again = index(store, here(pytest.fail), [gallery], NONE)  # the model is not even loaded
     assert (again.added, again.known, again.changed) == (0, 12, 0)
     assert store.count() == 12
     name = "c1_0002_0.png"
@@ -50,27 +50,29 @@ def test_touched_moved_changed_and_copied_files(store, tmp_path, fake_model):
     folder = tmp_path / "g"
     for person in range(4):
         paint(folder / f"{person}.png", person)
-    index(store, lambda: fake_model, [folder], NONE)
+    index(store, here(lambda: fake_model), [folder], NONE)
     before = rows(store)
     os.utime(folder / "0.png", ns=(1, 1))
     (folder / "1.png").rename(folder / "moved.png")
     paint(folder / "2.png", 22)
     (folder / "copy.png").write_bytes((folder / "3.png").read_bytes())
-    report = index(store, lambda: fake_model, [folder], NONE)
+    report = index(store, here(lambda: fake_model), [folder], NONE)
     assert (report.added, report.known, report.changed, report.copies) == (1, 3, 2, 1)
     after = rows(store)
     assert set(after) == {"0.png", "moved.png", "2.png", "3.png"}
     assert after["moved.png"]["id"] == before["1.png"]["id"]
     assert after["2.png"]["id"] != before["2.png"]["id"]
     assert fake_model.seen == 5
-    last = index(store, lambda: fake_model, [folder], NONE)
+    last = index(store, here(lambda: fake_model), [folder], NONE)
     assert (last.added, last.known, last.changed, last.copies) == (0, 4, 0, 1)
 
 
 def test_columns_that_a_table_corrects_are_corrected_without_computing(store, gallery, fake_model):
-    index(store, lambda: fake_model, [gallery], NONE)
+    index(store, here(lambda: fake_model), [gallery], NONE)
     assert store.cameras() == []
-    report = index(store, pytest.fail, [gallery], Patterns.of(r"(c\d)_", None, "_(?P<pid>[0-9]+)_"))
+    report = index(
+        store, here(pytest.fail), [gallery], Patterns.of(r"(c\d)_", None, "_(?P<pid>[0-9]+)_")
+    )
     assert (report.added, report.changed) == (0, 12)
     assert store.cameras() == ["c1", "c2"]
     assert store.count("pid = '0003' and camera = 'c1'") == 2
@@ -92,7 +94,7 @@ def test_boxes_are_cut_while_frames_are_read(store, tmp_path, fake_model):
         }
     )
     table.to_csv(tmp_path / "t.csv", index=False)
-    report = index(store, lambda: fake_model, [tmp_path / "t.csv"], NONE)
+    report = index(store, here(lambda: fake_model), [tmp_path / "t.csv"], NONE)
     assert report.added == 3
     assert [problem for problem in report.problems.values() if "covers nothing" in problem]
     found = {row["track"]: row for row in store.table.search().to_arrow().to_pylist()}
@@ -133,7 +135,7 @@ def hostile(folder):
 
 def test_bad_files_are_listed_and_the_others_indexed(store, tmp_path, fake_model):
     crops = hostile(tmp_path / "g")
-    report = index(store, lambda: fake_model, [tmp_path / "g"], NONE)
+    report = index(store, here(lambda: fake_model), [tmp_path / "g"], NONE)
     assert set(rows(store)) == crops
     said = {Path(path).name: problem for path, problem in report.problems.items()}
     for name, part in {
@@ -152,7 +154,7 @@ def test_bad_files_are_listed_and_the_others_indexed(store, tmp_path, fake_model
 
 def test_crops_of_any_size_go_through_the_real_networks(tmp_path, model, store):
     crops = hostile(tmp_path / "g")
-    report = index(store, lambda: model, [tmp_path / "g"], NONE)
+    report = index(store, here(lambda: model), [tmp_path / "g"], NONE)
     assert report.added == len(crops)
     for name in crops:
         expected = model.embed([tmp_path / "g" / name])[0]
@@ -162,13 +164,13 @@ def test_crops_of_any_size_go_through_the_real_networks(tmp_path, model, store):
 def test_no_image_is_an_error(store, tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="there is no image in it"):
-        index(store, pytest.fail, [tmp_path / "nothing"], NONE)
+        index(store, here(pytest.fail), [tmp_path / "nothing"], NONE)
 
 
 def test_what_was_embedded_is_kept_when_the_run_ends_early(store, tmp_path, monkeypatch):
     for person in range(20):
         paint(tmp_path / "g" / f"{person:02d}.png", person)
-    monkeypatch.setattr(run, "CHUNK", 4)
+    monkeypatch.setattr(embedding, "CHUNK", 4)
     monkeypatch.setattr(writing, "ROWS", 8)
 
     class Stops(FakeModel):
@@ -179,10 +181,10 @@ def test_what_was_embedded_is_kept_when_the_run_ends_early(store, tmp_path, monk
 
     stops = Stops()
     with pytest.raises(KeyboardInterrupt):
-        index(store, lambda: stops, [tmp_path / "g"], NONE)
+        index(store, here(lambda: stops), [tmp_path / "g"], NONE)
     assert store.count() == 12
     rest = FakeModel()
-    assert index(store, lambda: rest, [tmp_path / "g"], NONE).added == rest.seen == 8
+    assert index(store, here(lambda: rest), [tmp_path / "g"], NONE).added == rest.seen == 8
 
 
 SLOW = """
@@ -190,10 +192,10 @@ import sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from conftest import FakeModel, describe
-from pyramid_reid.search.indexing import run, writing
+from pyramid_reid.search.indexing import embedding, run, writing
 from pyramid_reid.search.gallery import Patterns
 from pyramid_reid.search.store import Store
-run.CHUNK, writing.ROWS = 2, 4
+embedding.CHUNK, writing.ROWS = 2, 4
 
 class Slow(FakeModel):
     def embed(self, images):
@@ -201,7 +203,8 @@ class Slow(FakeModel):
         return super().embed(images)
 
 model = Slow()
-run.index(Store.create({folder!r}, describe()), lambda: model, [Path({gallery!r})], Patterns())
+store = Store.create({folder!r}, describe())
+run.index(store, embedding.here(lambda: model), [Path({gallery!r})], Patterns())
 """
 
 
@@ -229,7 +232,7 @@ def test_after_a_kill_what_was_written_is_searched_and_the_rest_continues(tmp_pa
     rest = FakeModel()
     assert len(store.search(rest.embed([np.full((4, 4, 3), 9, np.uint8)])[0], k=100)) == written
     rest.seen = 0
-    report = index(store, lambda: rest, [tmp_path / "g"], NONE)
+    report = index(store, here(lambda: rest), [tmp_path / "g"], NONE)
     assert report.added == rest.seen == 40 - written
     assert store.count() == 40
     assert len(rows(store)) == 40
@@ -238,7 +241,7 @@ def test_after_a_kill_what_was_written_is_searched_and_the_rest_continues(tmp_pa
 def test_two_at_once_are_refused(store, gallery, fake_model):
     other = Store.open(store.folder)
     with other.writing(), pytest.raises(UserError, match="is being written by process"):
-        index(store, lambda: fake_model, [gallery], NONE)
+        index(store, here(lambda: fake_model), [gallery], NONE)
     assert fake_model.seen == 0
 
 
@@ -258,7 +261,7 @@ def test_watching_takes_what_comes_once_it_is_complete(store, tmp_path, monkeypa
             (folder / "2.png").write_bytes(b"no image")
 
     monkeypatch.setattr(run.time, "sleep", recorder)
-    report = index(store, lambda: fake_model, [folder], NONE, watch=True)
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
     assert set(rows(store)) == {"0.png", "1.png"}
     assert (report.added, fake_model.seen) == (2, 2)
     assert [Path(path).name for path in report.problems] == ["2.png"]
@@ -271,7 +274,7 @@ def test_a_model_that_gives_no_numbers_is_one_sentence(store, gallery):
             raise ValueError("3 features have no direction, the first in row 0")
 
     with pytest.raises(UserError, match="cannot be embedded: 3 features have no direction"):
-        index(store, Broken, [gallery], NONE)
+        index(store, here(Broken), [gallery], NONE)
     assert store.count() == 0
 
 
@@ -302,6 +305,6 @@ def test_what_is_forgotten_while_watching_does_not_come_back(
             paint(folder / "3.png", 3)
 
     monkeypatch.setattr(run.time, "sleep", recorder)
-    index(store, lambda: fake_model, [folder], NONE, watch=True)
+    index(store, here(lambda: fake_model), [folder], NONE, watch=True)
     assert set(rows(store)) == {"0.png", "2.png", "3.png"}
     assert fake_model.seen == 4

@@ -6,9 +6,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search import description
 from pyramid_reid.search.distances import proportions
-from pyramid_reid.search.store import Store
+from pyramid_reid.search.store import Store, ann
 
 if TYPE_CHECKING:
+    from pyramid_reid.search.indexing.intake import Work
     from pyramid_reid.search.model import Model
 
 DONE, PARTLY, INTERRUPTED = 0, 3, 130
@@ -32,18 +33,20 @@ def index(given: argparse.Namespace) -> int:
 
     patterns = gallery.Patterns.of(given.camera_from, given.time_from, given.columns_from)
     described = description.read(given.model)
-    store = Store.create(given.store, described)
     say = _sayer(given)
-    before = store.count()
-    load = _loader(given.model, given.device)
-    try:
-        report = indexing.index(store, load, given.gallery, patterns, watch=given.watch, say=say)
-    except KeyboardInterrupt:
-        say(
-            f"interrupted; {store.count() - before:,} crops were added: the same command goes on"
-            " with the rest"
-        )
-        return INTERRUPTED
+    with _working(given) as (work, by):
+        store = Store.create(given.store, described)
+        before = store.count()
+        try:
+            report = indexing.index(
+                store, work, given.gallery, patterns, watch=given.watch, say=say, by=by
+            )
+        except KeyboardInterrupt:
+            say(
+                f"interrupted; {store.count() - before:,} crops were added: the same command goes"
+                " on with the rest"
+            )
+            return INTERRUPTED
     if given.json:
         print(json.dumps({**reports.summary(report), "crops": store.count()}))
     else:
@@ -134,11 +137,12 @@ def evaluate(given: argparse.Namespace) -> int:
 
 def optimize(given: argparse.Namespace) -> int:
     """`pyramid-reid optimize`."""
-    store = Store.open(given.store)
-    with store.writing():
-        if store.table is not None:
-            store.optimize(timedelta(hours=1))
-        built = store.build_index(anew=given.anew)
+    with _building(given) as by:
+        store = Store.open(given.store)
+        with store.writing():
+            if store.table is not None:
+                by.join(store)
+            built = store.build_index(anew=given.anew, by=by)
     if given.json:
         print(json.dumps({"crops": store.count(), "index": built and asdict(built)}))
     elif built:
@@ -146,6 +150,37 @@ def optimize(given: argparse.Namespace) -> int:
     else:
         print(f"{store.count():,} crops: searched without an index, or it was up to date")
     return DONE
+
+
+@contextmanager
+def _working(given: argparse.Namespace) -> Iterator[tuple[Work, ann.Builds]]:
+    """What reads and embeds, and what builds the index: this process, or those of a cluster."""
+    from pyramid_reid.search import indexing
+
+    if given.ray is None:
+        yield indexing.here(_loader(given.model, given.device)), ann.Here()
+        return
+    from pyramid_reid.search.cluster import connection
+
+    with connection.connected(given.ray) as ray:
+        from pyramid_reid.search.cluster import indexing as clustered
+        from pyramid_reid.search.cluster import optimizing
+
+        yield clustered.of_model(ray, given.model, given.device), optimizing.There(ray)
+
+
+@contextmanager
+def _building(given: argparse.Namespace) -> Iterator[ann.Builds]:
+    """What joins files and builds the index: this process, or those of a cluster."""
+    if given.ray is None:
+        yield ann.Here()
+        return
+    from pyramid_reid.search.cluster import connection
+
+    with connection.connected(given.ray) as ray:
+        from pyramid_reid.search.cluster import optimizing
+
+        yield optimizing.There(ray)
 
 
 def _loader(folder: Path, device: str) -> Callable[[], Model]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyramid_reid.core.errors import UserError
+
+if TYPE_CHECKING:
+    from pyramid_reid.search.restoring import Report
 
 DONE, PARTLY = 0, 3
 """What commands end with: 3 where files could not be read; `main` makes 2 of errors."""
@@ -33,16 +37,27 @@ def pack(given: argparse.Namespace) -> int:
 
 def restore(given: argparse.Namespace) -> int:
     """`pyramid-reid restore`."""
-    from pyramid_reid.search import model, restoring
-
     scales = None if given.scales is None else _numbers(given.scales)
-    loaded = model.load(given.model, given.device)
-    report = restoring.restore(loaded, given.images, given.out, scales)
+    report = _restored(given, scales)
     if given.json:
         print(json.dumps({**report.to_json(), "out": str(given.out)}))
     else:
         print("\n".join(report.lines(given.out)))
     return PARTLY if report.problems else DONE
+
+
+def _restored(given: argparse.Namespace, scales: list[int] | None) -> Report:
+    if given.ray is None:
+        from pyramid_reid.search import model, restoring
+
+        loaded = model.load(given.model, given.device)
+        return restoring.restore(loaded, given.images, given.out, scales)
+    from pyramid_reid.search.cluster import connection
+
+    with connection.connected(given.ray) as ray:
+        from pyramid_reid.search.cluster import restoring as clustered
+
+        return clustered.restore(ray, given.model, given.device, given.images, given.out, scales)
 
 
 def export(given: argparse.Namespace) -> int:

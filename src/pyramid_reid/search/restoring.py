@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -18,6 +19,7 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.progress import progress
 from pyramid_reid.datasets.folders import OF_SYSTEMS, OTHER_IMAGES
 from pyramid_reid.datasets.layout import SUFFIXES
+from pyramid_reid.search.description import Description
 from pyramid_reid.search.model import Model
 
 LARGEST = 2**18
@@ -59,6 +61,15 @@ class Report:
         return lines
 
 
+@dataclass(slots=True)
+class Done:
+    """What became of some images that were read together: as `Report`, and how many were read."""
+
+    read: int
+    restored: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+
+
 def restore(
     model: Model, inputs: Sequence[Path], out: Path, scales: Sequence[int] | None = None
 ) -> Report:
@@ -72,7 +83,30 @@ def restore(
         UserError: an input is not there, `out` is inside one, two images have the same name, the
             model has no such scale, or a file cannot be written. All but the last before any work.
     """
-    of_model = list(dict.fromkeys(model.description.restorer.scales))
+
+    def here(named: Mapping[PurePath, Path], wanted: Sequence[int]) -> Iterator[Done]:
+        return written(model, named, out, wanted)
+
+    return run(here, model.description, inputs, out, scales)
+
+
+Work = Callable[[Mapping[PurePath, Path], Sequence[int]], Iterator[Done]]
+"""Restores images at some scales and writes them: this process, or those of a cluster."""
+
+
+def run(
+    work: Work,
+    described: Description,
+    inputs: Sequence[Path],
+    out: Path,
+    scales: Sequence[int] | None,
+) -> Report:
+    """`restore`, by whatever reads, restores and writes.
+
+    Args:
+        described: the model.
+    """
+    of_model = list(dict.fromkeys(described.restorer.scales))
     wanted = of_model if scales is None else sorted(set(scales))
     if unknown := [scale for scale in wanted if scale not in of_model]:
         raise UserError(
@@ -80,16 +114,31 @@ def restore(
             f" {', '.join(map(str, unknown))}"
         )
     report = Report(wanted)
-    places = [list(model.description.restorer.scales).index(scale) for scale in wanted]
     named = listed(inputs, out, report)
-    bar = progress(named, "restore", "images")
-    with bar, ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for read, chunk in _chunks(named, report):
+    with progress(named, "restore", "images") as bar:
+        for done in work(named, wanted):
+            report.restored += done.restored
+            report.problems |= done.problems
+            bar.update(done.read)
+    return report
+
+
+def written(
+    model: Model, named: Mapping[PurePath, Path], out: Path, scales: Sequence[int]
+) -> Iterator[Done]:
+    """Restore images and write them, some at a time.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    places = [list(model.description.restorer.scales).index(scale) for scale in scales]
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for done, chunk in _chunks(named):
             images = model.restore_all([pixels for _, pixels in chunk])
             jobs = [
                 threads.submit(_write, out / f"x{scale}" / name, of_image[place])
                 for (name, _), of_image in zip(chunk, images, strict=True)
-                for scale, place in zip(wanted, places, strict=True)
+                for scale, place in zip(scales, places, strict=True)
             ]
             try:
                 for job in jobs:
@@ -99,9 +148,8 @@ def restore(
                     f"{out}: {error.strerror or error}: make room or make it writable, and run the"
                     " same command again; what was written is whole"
                 ) from error
-            report.restored += len(chunk)
-            bar.update(read)
-    return report
+            done.restored = len(chunk)
+            yield done
 
 
 Named = tuple[PurePath, Pixels]
@@ -156,23 +204,23 @@ def _images(root: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _chunks(named: dict[PurePath, Path], report: Report) -> Iterator[tuple[int, list[Named]]]:
-    """Images, some at a time, with how many files were read for them."""
+def _chunks(named: Mapping[PurePath, Path]) -> Iterator[tuple[Done, list[Named]]]:
+    """Images, some at a time, with what could not be read of them."""
     chunk: list[Named] = []
-    pixels = read = 0
+    done, pixels = Done(0), 0
     for name, path in named.items():
-        read += 1
+        done.read += 1
         try:
             image = _read(path)
         except ValueError as error:
-            report.problems[str(path)] = str(error)
+            done.problems[str(path)] = str(error)
             continue
         chunk.append((name, image))
         pixels += image.shape[0] * image.shape[1]
         if pixels >= TOGETHER:
-            yield read, chunk
-            chunk, pixels, read = [], 0, 0
-    yield read, chunk
+            yield done, chunk
+            chunk, pixels, done = [], 0, Done(0)
+    yield done, chunk
 
 
 def _read(path: Path) -> Pixels:
@@ -192,9 +240,9 @@ def _read(path: Path) -> Pixels:
 
 
 def _write(path: Path, pixels: Pixels) -> None:
-    """Write a PNG, which has its name only when it is whole."""
+    """Write a PNG, which has its name only when it is whole, whoever else writes it meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
     try:
         Image.fromarray(pixels).save(part, format="PNG")
         part.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from pyramid_reid.search.store import Store
 from pyramid_reid.search.store.rows import Box, box_of
@@ -20,6 +21,10 @@ class Known:
 
     def __contains__(self, identifier: str) -> bool:
         return identifier in self._paths
+
+    def identifiers(self) -> Iterable[str]:
+        """Of all crops that are there."""
+        return self._paths
 
     def path(self, identifier: str) -> str:
         """Path of a crop that is there."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.decode import decode
 from pyramid_reid.search.gallery import Frame, Value
 from pyramid_reid.search.images import cut
-from pyramid_reid.search.indexing.known import Known
 from pyramid_reid.search.store.rows import Box, crop_id
 
 LARGEST = 2**21
@@ -27,6 +26,16 @@ TOGETHER, AHEAD = 8, 8
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Holds(Protocol):
+    """What a store holds already: `known.Known`, or what a machine of a cluster was told of it."""
+
+    def __contains__(self, identifier: str) -> bool:
+        """Whether the store has a crop."""
+
+    def at(self, path: str, box: Box | None) -> tuple[str, str] | None:
+        """Id and stamp of what was at a place, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ def stamps(frame: Frame) -> list[str]:
     return [f"{stamp}:{hashlib.blake2b(text, digest_size=8).hexdigest()}" for text in texts]
 
 
-def read(frame: Frame, known: Known) -> Read:
+def read(frame: Frame, known: Holds) -> Read:
     """Read a frame and cut its crops, unless the store has them."""
     try:
         wanted = [

@@ -6,55 +6,43 @@ What is written stays usable whatever happens then: the same command goes on wit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.progress import progress
 from pyramid_reid.search.gallery import Frame, Patterns, listed
+from pyramid_reid.search.indexing.intake import Intake, Work
 from pyramid_reid.search.indexing.known import Known
-from pyramid_reid.search.indexing.reading import Crop, ahead, read, stamps
+from pyramid_reid.search.indexing.reading import stamps
 from pyramid_reid.search.indexing.report import Report
 from pyramid_reid.search.indexing.writing import Writer
-from pyramid_reid.search.store import Store
+from pyramid_reid.search.store import Store, ann
 from pyramid_reid.search.store.lock import BusyError
 
-CHUNK = 300
-"""Crops that are embedded together: a multiple of the networks' batch."""
-CHUNK_PIXELS = 2**24
-"""Of crops that are embedded together, but for one that is larger."""
 POLL_S = 2.0
 """Between two looks at what is watched."""
 
 
-class Embeds(Protocol):
-    """What gives features: `search.model.Model`."""
-
-    def embed(self, images: Iterable[Any]) -> Annotated[NDArray[np.float32], "N 4 D"]:
-        """Features of crops, float32."""
-
-
 def index(
     store: Store,
-    load: Callable[[], Embeds],
+    work: Work,
     sources: Sequence[Path],
     patterns: Patterns,
     *,
     watch: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    by: ann.Builds | None = None,
 ) -> Report:
     """Put what is not there yet into a store.
 
     Args:
-        load: gives the model, of the store's features; called where there is something to embed.
+        work: reads and embeds: `embedding.here`, or `cluster.indexing.on` other machines.
         sources: folders, tables, MOTChallenge files, images.
         watch: go on with what is written there, until interrupted.
         say: takes lines about what was done.
+        by: what joins files and builds the index; None for this process.
 
     Raises:
         UserError: a source is missing or has mistakes, there is no crop, another process writes, or
@@ -66,21 +54,22 @@ def index(
         if not frames and not problems and not watch:
             raise UserError(f"{', '.join(map(str, sources))}: there is no image in it")
         report = Report(problems=problems)
-        _run(store, load, frames, known, report, say)
+        _run(store, work, frames, known, report, say, by)
     if watch:
         with suppress(KeyboardInterrupt):
-            _watch(store, load, sources, patterns, known, report, say)
+            _watch(store, work, sources, patterns, known, report, say, by)
     return report
 
 
 def _watch(
     store: Store,
-    load: Callable[[], Embeds],
+    work: Work,
     sources: Sequence[Path],
     patterns: Patterns,
     known: Known,
     report: Report,
     say: Callable[[str], None],
+    by: ann.Builds | None,
 ) -> None:
     """Go on with what is new, until interrupted; between two looks others may write.
 
@@ -93,7 +82,7 @@ def _watch(
         while fresh:
             try:
                 with store.writing():
-                    _run(store, load, fresh, known, report, say)
+                    _run(store, work, fresh, known, report, say, by)
                 say(f"{report.added:,} crops added so far")
                 break
             except BusyError:  # `forget` takes some seconds
@@ -134,73 +123,17 @@ def _settled(
 
 def _run(
     store: Store,
-    load: Callable[[], Embeds],
+    work: Work,
     frames: Sequence[Frame],
     known: Known,
     report: Report,
     say: Callable[[str], None],
+    by: ann.Builds | None,
 ) -> None:
     """Read, embed and write some frames, and keep the index up."""
     total = sum(len(frame.crops) for frame in frames)
     bar = progress(range(total), "index", "crops", total)
     with Writer(store) as writer, bar:
-        waiting, pixels = list[Crop](), 0
-
-        def flush() -> None:
-            nonlocal waiting, pixels
-            if waiting:
-                writer.put(waiting, _embedded(load(), waiting))
-                report.added += len(waiting)
-                bar.update(len(waiting))
-            waiting, pixels = [], 0
-
-        for found in ahead(lambda frame: read(frame, known), frames):
-            for path, problem in found.problems:
-                report.problems[path] = problem
-            report.known += found.untouched
-            bar.update(found.untouched + len(found.problems))
-            for crop in found.crops:
-                if crop.identifier in known:
-                    _again(writer, crop, known, report)
-                    bar.update(1)
-                    continue
-                if crop.pixels is None:  # it was there when it was read, and was replaced since
-                    report.problems[crop.path] = "changed while it was indexed: index it again"
-                    continue
-                old = known.at(crop.path, crop.box)
-                if old is not None and old[0] in known:
-                    writer.remove(old[0])  # the file is another one now
-                    known.drop(old[0], crop.path, crop.box)
-                known.add(crop.identifier, crop.path, crop.box, crop.stamp)
-                size = crop.pixels.shape[0] * crop.pixels.shape[1]
-                if waiting and pixels + size > CHUNK_PIXELS:
-                    flush()
-                waiting.append(crop)
-                pixels += size
-                if len(waiting) == CHUNK:
-                    flush()
-        flush()
-    if built := store.build_index():
+        work(frames, known, Intake(writer, known, report, bar.update))
+    if built := store.build_index(by=by):
         say(str(built))
-
-
-def _again(writer: Writer, crop: Crop, known: Known, report: Report) -> None:
-    """A crop that the store has: from this place, from a file that is gone, or from another one."""
-    at = known.at(crop.path, crop.box)
-    elsewhere = at is None or at[0] != crop.identifier
-    if elsewhere and Path(known.path(crop.identifier)).exists():
-        report.copies += 1
-        return
-    report.known += 1
-    report.changed += 1
-    writer.update(crop)
-    known.add(crop.identifier, crop.path, crop.box, crop.stamp)
-
-
-def _embedded(model: Embeds, crops: Sequence[Crop]) -> NDArray[np.float32]:
-    try:
-        return model.embed([crop.pixels for crop in crops])
-    except ValueError as error:
-        raise UserError(
-            f"{crops[0].path} and {len(crops) - 1} more cannot be embedded: {error}"
-        ) from error

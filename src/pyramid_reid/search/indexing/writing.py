@@ -20,7 +20,7 @@ from pyramid_reid.search.store.rows import BOX, schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS = 1000
+ROWS = 10_000
 """Crops that are written together."""
 SECONDS = 10.0
 """After which crops are written even if they are fewer: what a kill may cost."""

@@ -33,7 +33,7 @@ HEADERS_S = 15
 
 
 def serve(
-    store_folder: Path,
+    store_folder: str | Path,
     model_folder: Path,
     host: str,
     port: int,
@@ -66,17 +66,22 @@ def serve(
     return 0
 
 
-def log_path(allowed: Access, store: Path, log: Path | None, no_log: bool) -> Path | None:
+def log_path(allowed: Access, store: str | Path, log: Path | None, no_log: bool) -> Path | None:
     """Where searches are logged; None: nowhere.
 
     Raises:
-        UserError: nowhere, although other machines reach the address.
+        UserError: nowhere, although other machines reach the address; or in object storage, where
+            no file grows line by line.
     """
     if no_log and not allowed.loopback:
         raise UserError(
             "--no-log is for an address that only this machine reaches: leave it out, or --host"
         )
-    return None if no_log else log or store / logs.FILE
+    if no_log:
+        return None
+    if log is None and not isinstance(store, Path):
+        raise UserError(f"{store} cannot hold the log of searches: name a file by --log")
+    return log or Path(store) / logs.FILE
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -10,12 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.search.store.place import write_whole
 
 if TYPE_CHECKING:
     from pyramid_reid.search.store import Store
@@ -24,6 +25,8 @@ FROM_ROWS = 20_000
 """An exact scan takes less than a tenth of a second below."""
 PARTITION = 512
 """Rows of a partition, on average."""
+ITERATIONS, PER_PARTITION = 10, 64
+"""Of k-means, and rows for each partition, by which partitions are found."""
 REFINE, FEWER = 20, (5, 10)
 """Candidates per hit whose distances are computed exactly: the fewest that find enough. Their
 vectors lie all over the files, and to read them takes longer than to look at all codes."""
@@ -85,45 +88,67 @@ def remove_record(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def keep_up(store: Store, *, anew: bool) -> Built | None:
+class Builds(Protocol):
+    """What does the work on a large table: `Here`, or `cluster.optimizing.There`."""
+
+    def join(self, store: Store) -> None:
+        """Join small files, take new rows into the index, and remove old versions."""
+
+    def build(self, store: Store) -> None:
+        """Build the index named `INDEX` of the column `vector`, in place of one that is there."""
+
+
+class Here:
+    """This process."""
+
+    def join(self, store: Store) -> None:
+        """As `Builds` says."""
+        from datetime import timedelta
+
+        store.optimize(keep=timedelta(hours=1))
+
+    def build(self, store: Store) -> None:
+        """As `Builds` says."""
+        from lancedb.index import IvfRq
+
+        # LanceDB keeps this size, and joins partitions that are far from it whenever it takes new
+        # rows in. A number would be kept until then only: it has a far larger size in mind.
+        config = IvfRq(
+            distance_type="dot",
+            target_partition_size=PARTITION,
+            max_iterations=ITERATIONS,
+            sample_rate=PER_PARTITION,
+        )
+        store.table.create_index("vector", config=config, replace=True, name=INDEX)
+
+
+def keep_up(store: Store, *, anew: bool, by: Builds | None = None) -> Built | None:
     """Join files, build the index or take new rows into it, where that is due.
 
     Args:
         anew: build it in any case, if there are rows enough.
+        by: what does it; None for this process.
 
     Returns:
         The index, if it changed.
     """
-    from datetime import timedelta
-
+    by = by or Here()
     table, rows = store.table, store.count()
     built, stats = read_record(store.folder), table.index_stats(INDEX)
-    hour = timedelta(hours=1)
     grown = stats is None or built is None or rows >= GROWN * built.rows
     grown = grown or stats.num_indices > PIECES
     if rows >= FROM_ROWS and (anew or grown):
-        store.optimize(keep=hour)
-        return _build(store, rows)
+        by.join(store)
+        remove_record(store.folder)  # until it is known how many partitions to look into
+        by.build(store)
+        return _measured(store, rows, max(1, rows // PARTITION))
     unindexed = stats.num_unindexed_rows if stats else 0
     files = table.stats()["fragment_stats"]["num_fragments"]
     if unindexed >= NEW_ROWS or files >= MANY_FILES:
-        store.optimize(keep=hour)
+        by.join(store)
         if stats and built:
             return _measured(store, built.rows, built.partitions)
     return None
-
-
-def _build(store: Store, rows: int) -> Built:
-    from lancedb.index import IvfRq
-
-    remove_record(store.folder)  # until it is known how many partitions to look into
-    # LanceDB keeps this size, and joins partitions that are far from it whenever it takes new rows
-    # in. A number of partitions would be kept until then only: it has a far larger size in mind.
-    config = IvfRq(
-        distance_type="dot", target_partition_size=PARTITION, max_iterations=10, sample_rate=64
-    )
-    store.table.create_index("vector", config=config, replace=True, name=INDEX)
-    return _measured(store, rows, max(1, rows // PARTITION))
 
 
 def _measured(store: Store, rows: int, partitions: int) -> Built:
@@ -152,9 +177,7 @@ def _measured(store: Store, rows: int, partitions: int) -> Built:
             refine, recall = fewer, found
             break
     built = Built(rows, partitions, probes, refine, recall)
-    new = store.folder / f".{FILE}.new"
-    new.write_text(json.dumps(asdict(built), sort_keys=True) + "\n", encoding="utf-8")
-    new.replace(store.folder / FILE)
+    write_whole(store.folder / FILE, json.dumps(asdict(built), sort_keys=True) + "\n")
     return built
 
 

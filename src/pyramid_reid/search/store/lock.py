@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.store.errors import guarded
+from pyramid_reid.search.store.place import is_remote
 
 LOCK = "lock"
 """The file that the writing process holds; its number stands in it."""
+
+
+RENEW_S, STALE_S = 15.0, 60.0
+"""Between two signs of life, and after which a process without any is taken for dead."""
 
 
 class BusyError(UserError):
@@ -27,6 +36,13 @@ def locked(folder: Path) -> Iterator[None]:
         BusyError: another one does.
         UserError: the folder cannot be written.
     """
+    with leased(folder / LOCK) if is_remote(folder) else _held(folder):
+        yield
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the file, which the system gives up for a process that ends."""
     with guarded(folder, "locked"):
         file = (folder / LOCK).open("a+")
     with file:
@@ -42,3 +58,58 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextmanager
+def leased(path: Path) -> Iterator[None]:
+    """Own an object, which is written anew while its process lives; for storage without locks.
+
+    Raises:
+        BusyError: another process owns it.
+    """
+    with guarded(path.parent, "locked"):
+        if not _created(path):
+            was = _owner(path)
+            time.sleep(STALE_S)
+            if (now := _owner(path)) is not None and now != was:
+                raise BusyError(
+                    f"{path.parent} is being written by {now.partition(',')[0]} (`index` or"
+                    " `forget`): wait until it ends, or end it"
+                )
+            path.unlink(missing_ok=True)  # its process is gone
+            if not _created(path):
+                raise BusyError(f"{path.parent} is being written by a process that began just now")
+    ended = Event()
+
+    def renew() -> None:
+        while not ended.wait(RENEW_S):
+            path.write_text(_signature(), encoding="utf-8")
+
+    keeper = Thread(target=renew, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+        path.unlink(missing_ok=True)
+
+
+def _signature() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}, {time.time_ns()}"
+
+
+def _created(path: Any) -> bool:
+    """Write an object that must not be there yet; whether it was not."""
+    try:
+        path.fs.pipe_file(path.path, _signature().encode(), mode="create")
+    except FileExistsError:
+        return False
+    return True
+
+
+def _owner(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +22,7 @@ from pyramid_reid.search.store import adding, ann, engine, filters, forgetting, 
 from pyramid_reid.search.store.errors import guarded
 from pyramid_reid.search.store.lock import LOCK, locked
 from pyramid_reid.search.store.picture import picture_of
+from pyramid_reid.search.store.place import names, place, write_whole
 from pyramid_reid.search.store.rows import HIDDEN, OWN, Row
 from pyramid_reid.search.store.vectors import Floats, normalized, unit
 
@@ -48,7 +48,7 @@ class Store:
     def __init__(self, folder: Path, of: Description) -> None:
         self.folder, self.description = folder, of
         # each question sees what was written before it, by whichever process
-        self._database = engine.load().connect(folder, read_consistency_interval=timedelta(0))
+        self._database = engine.load().connect(str(folder), read_consistency_interval=timedelta(0))
         self._opened: Any = None
 
     @classmethod
@@ -61,7 +61,7 @@ class Store:
         Raises:
             UserError: the folder holds something else, a store of another model, or cannot be made.
         """
-        folder = Path(folder)
+        folder = place(folder)
         if (folder / description.FILE).exists():
             store = cls.open(folder)
             store.check(of)
@@ -69,7 +69,7 @@ class Store:
                 return store
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            others = sorted(set(os.listdir(folder)) - {LOCK, NEW})  # noqa: PTH208
+            others = sorted(names(folder) - {LOCK, NEW})
             if others and description.FILE not in others:
                 raise UserError(
                     f"{folder} is no store and not empty (it holds {others[0]!r}): give a folder"
@@ -77,10 +77,9 @@ class Store:
                 )
             # of the same features, other weights and another calibration may have been given
             text = json.dumps(of.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
-            (folder / NEW).write_text(text, encoding="utf-8")
-            (folder / NEW).replace(folder / description.FILE)
+            write_whole(folder / description.FILE, text)
         except OSError as error:
-            raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+            raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
         return cls(folder, of)
 
     @classmethod
@@ -90,7 +89,7 @@ class Store:
         Raises:
             UserError: there is none, or it is damaged or of another version.
         """
-        folder = Path(folder)
+        folder = place(folder)
         if not (folder / description.FILE).is_file():
             raise UserError(
                 f"{folder} is no gallery store: make one with `pyramid-reid index GALLERY --store"
@@ -134,6 +133,11 @@ class Store:
                 if (self.folder / f"{TABLE}.lance").exists() and TABLE in _names(self._database):
                     self._opened = self._database.open_table(TABLE)
         return self._opened
+
+    @property
+    def address(self) -> str:
+        """Where Lance finds the table."""
+        return str(self.folder.absolute() / f"{TABLE}.lance")
 
     def columns(self) -> list[str]:
         """Columns that hits have beside their distances."""
@@ -348,11 +352,12 @@ class Store:
             warnings.simplefilter("ignore", UserWarning)
             self.table.optimize(cleanup_older_than=keep, delete_unverified=not keep)
 
-    def build_index(self, *, anew: bool = False) -> ann.Built | None:
+    def build_index(self, *, anew: bool = False, by: ann.Builds | None = None) -> ann.Built | None:
         """Build or keep up the index where the number of rows asks for it; None where nothing was.
 
         Args:
             anew: build it even if it is up to date.
+            by: what does it; None for this process.
 
         Raises:
             UserError: it cannot be written.
@@ -360,7 +365,7 @@ class Store:
         if self.table is None:
             return None
         with self._guarded("indexed"):
-            return ann.keep_up(self, anew=anew)
+            return ann.keep_up(self, anew=anew, by=by)
 
     # ------------------------------------------------------------------ errors
 

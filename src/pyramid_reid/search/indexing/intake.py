@@ -1,0 +1,77 @@
+"""Where crops arrive that were read and embedded, by whichever process: the store has each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from numpy.typing import NDArray
+
+from pyramid_reid.search.gallery import Frame
+from pyramid_reid.search.indexing.known import Known
+from pyramid_reid.search.indexing.reading import Crop, Read
+from pyramid_reid.search.indexing.report import Report
+from pyramid_reid.search.indexing.writing import Writer
+
+
+class Intake:
+    """Decides what is written of each crop, and counts; for one thread alone."""
+
+    def __init__(
+        self, writer: Writer, known: Known, report: Report, done: Callable[[int], object]
+    ) -> None:
+        self._writer, self._known, self._report, self._done = writer, known, report, done
+
+    def take(self, found: Read, ready: Callable[[Crop], bool]) -> Iterator[Crop]:
+        """Note what became of a frame.
+
+        Args:
+            ready: whether a crop's features are there or can be computed.
+
+        Yields:
+            Crops that the store does not have: `put` them.
+        """
+        known, report = self._known, self._report
+        for path, problem in found.problems:
+            report.problems[path] = problem
+        report.known += found.untouched
+        self._done(found.untouched + len(found.problems))
+        for crop in found.crops:
+            if crop.identifier in known:
+                self._again(crop)
+                self._done(1)
+                continue
+            if not ready(crop):  # it was there when it was read, and was replaced since
+                report.problems[crop.path] = "changed while it was indexed: index it again"
+                continue
+            old = known.at(crop.path, crop.box)
+            if old is not None and old[0] in known:
+                self._writer.remove(old[0])  # the file is another one now
+                known.drop(old[0], crop.path, crop.box)
+            known.add(crop.identifier, crop.path, crop.box, crop.stamp)
+            yield crop
+
+    def put(self, crops: Sequence[Crop], features: Annotated[NDArray[Any], "n 4 D"]) -> None:
+        """Write crops that `take` gave, with their features."""
+        self._writer.put(crops, features)
+        self._report.added += len(crops)
+        self._done(len(crops))
+
+    def _again(self, crop: Crop) -> None:
+        """A crop that is there: from this place, from a file that is gone, or from another one."""
+        known, report = self._known, self._report
+        at = known.at(crop.path, crop.box)
+        elsewhere = at is None or at[0] != crop.identifier
+        if elsewhere and Path(known.path(crop.identifier)).exists():
+            report.copies += 1
+            return
+        report.known += 1
+        report.changed += 1
+        self._writer.update(crop)
+        known.add(crop.identifier, crop.path, crop.box, crop.stamp)
+
+
+Work = Callable[[Sequence[Frame], Known, Intake], None]
+"""Reads frames and embeds what an `Intake` takes of them: this process does, or those of a cluster.
+"""

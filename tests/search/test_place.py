@@ -1,0 +1,60 @@
+"""A store in object storage: where it lies, and who may write there."""
+
+import pytest
+
+from pyramid_reid.core.errors import UserError
+from pyramid_reid.search.store import lock
+from pyramid_reid.search.store import place as places
+from pyramid_reid.search.store.lock import BusyError, leased
+from pyramid_reid.search.store.place import names, place, write_whole
+
+
+@pytest.fixture
+def folder():
+    pytest.importorskip("upath", reason="the extra `cluster` is not installed")
+    found = place("memory://store/gallery")
+    yield found
+    found.fs.store.clear()
+
+
+def test_an_address_is_no_folder(folder, tmp_path):
+    assert places.is_remote(folder)
+    assert not places.is_remote(place(tmp_path))
+    assert place(str(tmp_path)) == tmp_path
+    assert names(folder) == set()
+    for where in (folder, tmp_path):
+        write_whole(where / "model.json", "é")
+        assert names(where) == {"model.json"}
+        assert (where / "model.json").read_text(encoding="utf-8") == "é"
+
+
+def test_an_address_that_nothing_serves_is_one_error():
+    pytest.importorskip("upath", reason="the extra `cluster` is not installed")
+    with pytest.raises(UserError, match="nowhere://x cannot be reached"):
+        place("nowhere://x")
+
+
+def test_without_the_extra_one_error_names_it(monkeypatch):
+    monkeypatch.setattr(places, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"uv pip install 'pyramid-reid\[cluster\]'"):
+        place("s3://bucket/gallery")
+
+
+def test_a_process_that_lives_keeps_others_out(folder, monkeypatch):
+    monkeypatch.setattr(lock, "RENEW_S", 0.05)
+    monkeypatch.setattr(lock, "STALE_S", 0.5)
+    owned = folder / "lock"
+    with leased(owned):
+        with pytest.raises(BusyError, match="is being written by process"), leased(owned):
+            pytest.fail("two own it")
+        assert owned.exists()
+    assert not owned.exists()
+
+
+def test_what_a_killed_process_left_is_taken_over(folder, monkeypatch):
+    monkeypatch.setattr(lock, "STALE_S", 0.1)
+    owned = folder / "lock"
+    write_whole(owned, "process 1 on another, 7")
+    with leased(owned):
+        assert "on another" not in owned.read_text(encoding="utf-8")
+    assert not owned.exists()
