@@ -15,7 +15,7 @@ from benchmarks.search.machines import Machines
 from tests.conftest import HANGS_S, ROOT
 
 from pyramid_reid.search.store import Store
-from search.conftest import paint
+from search.conftest import describe, features_of, paint, table_of
 
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 pytest.importorskip("lance_ray", reason="the extra `cluster` is not installed")
@@ -218,3 +218,22 @@ def test_restored_files_are_those_of_the_embedded_command(
     )
     assert len(here) == 36
     assert here == there
+
+
+def test_an_index_built_there_finds_as_much_as_one_built_here(machines, tmp_path):
+    features = features_of(10_500, 2, dim=64)
+    found = {}
+    for name, further in (("here", []), ("there", ["--ray", machines.address])):
+        store = Store.create(tmp_path / name, describe())
+        with store.writing():
+            for start in range(0, len(features), 7000):  # files that are joined
+                store.add(table_of(features[start : start + 7000], salt=str(start)))
+        ran = command("optimize", "--store", tmp_path / name, *further)
+        assert ran.returncode == 0, ran.stderr
+        built = json.loads(ran.stdout)["index"]
+        assert store.table.index_stats("vector_idx").num_indexed_rows == built["rows"] == 21_000
+        assert store.table.stats()["fragment_stats"]["num_fragments"] == 1
+        found[name] = built
+    assert found["there"]["partitions"] == found["here"]["partitions"]
+    for weighting, recall in found["here"]["recall"].items():
+        assert found["there"]["recall"][weighting] >= recall - 0.05

@@ -11,6 +11,9 @@ from pyramid_reid.search.store import Store, ann
 SEGMENTS = 4
 """Of an index, at most; each is built by one process, and a search looks into each."""
 
+BITS = 1
+"""Of the code of each number of a vector, as LanceDB has it."""
+
 
 class There:
     """Does the work of `ann.Here` on a cluster."""
@@ -40,6 +43,7 @@ class There:
             target_partition_size=ann.PARTITION,
             max_iters=ann.ITERATIONS,
             sample_rate=ann.PER_PARTITION,
+            num_bits=BITS,
             num_workers=self._cores,
             num_segments=min(SEGMENTS, self._cores),
         )
