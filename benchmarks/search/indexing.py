@@ -13,7 +13,13 @@ programs on the machine disturb less:
 - parts: restoring, and four forward passes of inputs that are ready, alone. Neither files are read
   nor images resized nor rows written.
 - torchreid: its `FeatureExtractor`, four times per crop, crop by crop, from paths.
-- reid: Roboflow's `extract_embeddings_from_paths`, four times (where the package is installed).
+- reid: Roboflow's `extract_embeddings_from_paths`, four times, with the same weights. Where it is
+  not installed the row is left out. Lay it and what it needs beside the project's packages:
+
+    uv pip install --target rivals --no-deps --prerelease allow reid==0.1.0rc1 av==18.1.0
+    uv pip install --target rivals --no-deps defusedxml==0.7.1 opencv-python-headless==5.0.0.93
+    uv pip install --target rivals --no-deps pydeprecate==0.14.0 supervision==0.31.2
+    PYTHONPATH=rivals python -m benchmarks.search.indexing
 
 Neither of the other two restores anything.
 """
@@ -86,27 +92,32 @@ def parts(model: Model, paths: list[Path]) -> Seconds:
     return seconds
 
 
-def torchreid_way(folder: Path, paths: list[Path]) -> Callable[[], object]:
+def write_weights(folder: Path) -> Path:
+    """The network of `ori` as a checkpoint that other programs load."""
+    from pyramid_reid.reid.network import osnet
+
+    weights = folder / "ori.pth"
+    torch.save(osnet.load(folder / "ori.safetensors")[0].state_dict(), weights)
+    return weights
+
+
+def torchreid_way(weights: Path, paths: list[Path]) -> Callable[[], object]:
     """As its users call torchreid."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from torchreid.reid.utils import FeatureExtractor
 
-        from pyramid_reid.reid.network import osnet
-
-        weights = folder / "ori.pth"
-        torch.save(osnet.load(folder / "ori.safetensors")[0].state_dict(), weights)
         extractor = FeatureExtractor("osnet_x0_25", str(weights), device="cpu", verbose=False)
     return lambda: [extractor(str(path)) for path in paths for _ in BRANCHES]
 
 
-def reid_way(paths: list[Path]) -> Callable[[], object] | None:
-    """As its users call reid."""
+def reid_way(weights: Path, paths: list[Path]) -> Callable[[], object] | None:
+    """As its users call reid; None where it is not installed."""
     try:
         from reid import ReIDModel
     except ImportError:
         return None
-    model = ReIDModel.from_pretrained(architecture="osnet_x0_25", device="cpu")
+    model = ReIDModel.from_pretrained(str(weights), architecture="osnet_x0_25", device="cpu")
     names = [str(path) for path in paths]
     return lambda: [model.extract_embeddings_from_paths(names) for _ in BRANCHES]
 
@@ -130,7 +141,8 @@ def main() -> None:
             store = Store.create(Path(temporary) / f"store{number}", model.description)
             index(store, here(lambda: model), [paths[0].parent], Patterns())
 
-        others = {"torchreid": torchreid_way(folder, paths), "reid": reid_way(paths)}
+        weights = write_weights(folder)
+        others = {"torchreid": torchreid_way(weights, paths), "reid": reid_way(weights, paths)}
         seconds: dict[str, list[Seconds]] = {}
         for number in range(given.rounds):
             seconds.setdefault("index", []).append(timed(lambda n=number: run(n)))
