@@ -22,7 +22,7 @@ pytest.importorskip("lance_ray", reason="the extra `cluster` is not installed")
 
 TOLERANCE = 2e-3
 """Between features (float16, of length 1 per branch) that were computed in other batches."""
-JOB, HELD = 2, 3
+JOB, HELD = 2, 4
 """Crops of a job, and jobs that a process may hold."""
 
 
@@ -197,6 +197,17 @@ def test_a_machine_leaves_and_another_joins(machines, crowd, tmp_path):
     assert (added, known, copies) == (60, 0, 1)
     assert set(ids(store).values()) == {1}
     assert log.stat().st_size <= 61 + HELD * JOB
+
+
+def test_workers_are_busy_enough_for_further_ones_to_start_on_machines_that_join():
+    code = (
+        "from ray.data.context import DEFAULT_ACTOR_POOL_UTIL_UPSCALING_THRESHOLD as enough\n"
+        "from pyramid_reid.search.cluster.pipeline import AT_ONCE, SENT\n"
+        "assert SENT / AT_ONCE >= enough"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": f"{ROOT}/src"}, check=True
+    )
 
 
 def test_restored_files_are_those_of_the_embedded_command(

@@ -26,8 +26,9 @@ ROUND = 10_000
 """Jobs of one pipeline; each starts its processes anew, so that what they are sent stays small."""
 AT_ONCE = 2
 """Jobs that a process works on: one is read while the networks are at another."""
-SENT = 3
-"""Jobs that are with a process, which never waits for the next one."""
+SENT = 4
+"""Jobs that are with a process, which never waits for the next one. Ray Data takes twice `AT_ONCE`
+for a reason to start further processes, where a machine joins that has room for them."""
 
 Result = TypeVar("Result")
 Make = Callable[[], Callable[[Any], Any]]
