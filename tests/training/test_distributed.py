@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +23,24 @@ TORCHRUN = ("torchrun", "--standalone", "--nproc_per_node", "2")
 
 def launch(folder, code, launcher=TORCHRUN, ok=True, **environment):
     """Run `code` as a stage in two processes, far from any network; returns all they print."""
-    script = folder / "stage.py"
-    script.write_text("import _stage\nfrom pathlib import Path\n" + textwrap.dedent(code))
+    write_stage(folder, code)
+    return start(folder, launcher, ok, **environment)
+
+
+def write_stage(folder, code):
+    """Write `code` as a stage of a project."""
+    text = "import _stage\nfrom pathlib import Path\n" + textwrap.dedent(code)
+    (folder / "stage.py").write_text(text)
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+
+
+def start(folder, launcher, ok=True, **environment):
+    """What the stage prints."""
     env = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
     env |= {"PATH": f"{BIN}{os.pathsep}{env['PATH']}", "HOME": str(folder)}
     env |= {"PYTHONPATH": f"{ROOT / 'stages'}{os.pathsep}{ROOT / 'src'}"}
     done = subprocess.run(
-        [*launcher, str(script)],
+        [*launcher, "stage.py"],
         cwd=folder,
         env=env | environment,
         capture_output=True,
@@ -171,16 +183,59 @@ def test_mapped_pixels_are_there_until_every_process_has_opened_them(two):
     assert not (folder / "p.npy").exists()
 
 
-def test_two_processes_train_as_one_with_the_same_batch(two, tmp_path):
-    one = launch(tmp_path, TRAINING + ALONE, (sys.executable,))
-    (alone,) = (json.loads(line) for line in one.splitlines() if line.startswith("["))
-    shared = [json.loads(line) for line in two[0].splitlines() if line.startswith("[")]
-    assert len(shared) == 2
-    assert shared[0] == shared[1]  # the same bytes in both
-    for resumed_to_the_same_bytes, losses, running in (alone, shared[0]):
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process learns."""
+    (learnt,) = trainings(
+        launch(tmp_path_factory.mktemp("one"), TRAINING + ALONE, (sys.executable,))
+    )
+    return learnt
+
+
+def trainings(output):
+    """What the processes print of their trainings."""
+    return [
+        json.loads(line) for line in output.splitlines() if line.startswith(("[true", "[false"))
+    ]
+
+
+def trained_alike(alone, first, second):
+    """Check that two processes trained as one does, up to rounding."""
+    assert first == second  # the same bytes in both
+    for resumed_to_the_same_bytes, losses, running in (alone, first):
         assert resumed_to_the_same_bytes
         np.testing.assert_allclose(losses, alone[1], rtol=1e-6)
         assert running == pytest.approx(alone[2], rel=1e-6)
+
+
+def test_two_processes_train_as_one_with_the_same_batch(two, alone):
+    trained_alike(alone, *trainings(two[0]))
+
+
+def launch_machines(folder, code):
+    """What two machines print, each with a launcher of its own, that meet over loopback."""
+    write_stage(folder, code)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = f"torchrun --nnodes 2 --nproc-per-node 1 --rdzv-endpoint 127.0.0.1:{port}".split()
+    with ThreadPoolExecutor() as threads:
+        machines = [
+            threads.submit(start, folder, (*meeting, "--node-rank", str(number)))
+            for number in (0, 1)
+        ]
+        return [machine.result() for machine in machines]
+
+
+def test_two_machines_train_as_one_with_the_same_batch(alone, tmp_path):
+    printed = launch_machines(tmp_path, SHARE + SLOW_TO_OPEN + TRAINING + TOGETHER)
+    trained_alike(alone, *(learnt for output in printed for learnt in trainings(output)))
+    main, other = printed
+    assert "<0: 2 of 5.0, gradient 12.0>" in main
+    assert "<1: 3 of 5.0, gradient 12.0>" in other
+    assert "<1: 168>" in other  # pixels that the first machine put into the shared folder
+    assert main.count("cpu, 1 threads") == 1
+    assert "cpu, 1 threads" not in other
 
 
 ALIKE = """
