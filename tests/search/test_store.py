@@ -391,6 +391,22 @@ def test_an_index_finds_what_the_exact_scan_does_and_what_came_after_it(tmp_path
     assert store.table.index_stats(ann.INDEX).num_unindexed_rows == 0
 
 
+def test_a_snapshot_stays_as_it_was(filled, tmp_path):
+    store, features, _ = filled
+    before = store.snapshot()
+    with store.writing():
+        store.remove(before.find("a") or before.find("b"))
+        store.add(table_of(features_of(5, 3, seed=9), salt="new"))
+    assert before.count() == len(before.search(features[0], k=500)) == 60
+    assert store.snapshot().count() == store.count() > 60
+    empty = Store.create(tmp_path / "empty", describe()).snapshot()
+    assert empty.count() == 0
+    with store.writing():
+        store.forget("camera = 'c1'")
+    with pytest.raises(UserError, match="cannot be read"):
+        before.search(features[0])
+
+
 def test_a_store_of_another_model_is_refused(filled):
     store, *_ = filled
     with pytest.raises(UserError, match=r"features of the model 'made-up 0'.* not of 'made-up 1'"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -117,12 +118,50 @@ def test_the_login_sets_a_cookie_that_scripts_and_other_sites_do_not_get(network
     assert network.get("/api/status").status_code == 401
 
 
-def test_a_cookie_ends_with_the_process(stored, model, network, log):
+@pytest.fixture
+def beside(stored, model, log):
+    """What makes another process with some tokens, to which the same browser comes."""
+
+    def start(*tokens, host="0.0.0.0"):  # noqa: S104
+        app = create(stored, model, access(host, tokens)[0], log)
+        return TestClient(app, "http://gallery.example:8000", follow_redirects=False)
+
+    return start
+
+
+def test_a_login_holds_in_every_process_that_has_the_token(network, beside):
     network.post("/login", data={"token": ANNA})
-    allowed, _ = access("0.0.0.0", [f"anna={ANNA}", f"ben={BEN}"])  # noqa: S104
-    after = TestClient(create(stored, model, allowed, log), "http://gallery.example:8000")
-    after.cookies = network.cookies
-    assert after.get("/api/status").status_code == 401
+    for tokens, status in (([f"a={ANNA}"], 200), ([f"anna={BEN}"], 401), ([], 401)):
+        other = beside(*tokens)
+        other.cookies = network.cookies
+        assert other.get("/api/status").status_code == status
+
+
+def test_a_login_ends(network, monkeypatch):
+    network.post("/login", data={"token": ANNA})
+    until, _, proof = network.cookies["pyramid-reid"].partition(".")
+    now = time.time()
+    assert now + 11 * 3600 < int(until) < now + 13 * 3600
+    with monkeypatch.context() as patch:
+        patch.setattr(security.time, "time", lambda: int(until) + 1)
+        assert network.get("/api/status").status_code == 401
+    assert network.get("/api/status").status_code == 200
+    for forged in (f"{int(until) + 1}.{proof}", f"{until}.{'0' * 64}", f"{'9' * 5000}.{proof}"):
+        network.cookies.clear()
+        headers = {"cookie": f"pyramid-reid={forged}"}
+        assert network.get("/api/status", headers=headers).status_code == 401
+
+
+def test_behind_a_proxy_of_this_machine_a_token_is_what_counts(beside, stored):
+    behind = beside(ANNA, host="127.0.0.1")
+    assert behind.get("/api/status").status_code == 401
+    headers = {"authorization": f"Bearer {ANNA}", "origin": "https://gallery.example"}
+    headers["host"] = "gallery.example"
+    assert behind.post("/api/search", headers=headers, json={}).status_code == 422
+    headers["origin"] = "https://evil.example"
+    assert behind.post("/api/search", headers=headers, json={}).status_code == 403
+    with pytest.raises(UserError, match="--no-log is for"):
+        log_path(access("127.0.0.1", [ANNA])[0], stored.folder, None, True)
 
 
 @pytest.mark.parametrize("body", [b"", b"token=", b"\xff\xfe", b"token=a&" * 100, b"token=%ff%00"])
@@ -243,8 +282,12 @@ def test_an_address_that_is_taken_is_said():
 
 
 def test_lines_of_the_log_are_whole(tmp_path):
-    log = SearchLog(tmp_path / "log.jsonl")
+    logs = [SearchLog(tmp_path / "log.jsonl") for _ in range(2)]  # as of two processes
+
+    def write(number):
+        logs[number % 2].write({"number": number, "text": "\n" * 99})
+
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: log.write({"number": number, "text": "\n" * 99}), range(200)))
-    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
+        list(pool.map(write, range(200)))
+    lines = [json.loads(line) for line in logs[0].path.read_text().splitlines()]
     assert sorted(line["number"] for line in lines) == list(range(200))

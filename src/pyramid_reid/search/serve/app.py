@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, Path, Query, Request
@@ -48,6 +48,9 @@ from pyramid_reid.search.store import filters
 if TYPE_CHECKING:
     from pyramid_reid.search.model import Model
     from pyramid_reid.search.store import Store
+    from pyramid_reid.search.store.rows import Row
+
+Result = TypeVar("Result")
 
 PAGE = {
     name: (files(__package__) / "page" / name).read_bytes()
@@ -172,13 +175,13 @@ def _interface(app: FastAPI, server: Server) -> None:
     @app.get("/api/status")
     def status(request: Request) -> Status:
         """What is searched, and by which model."""
-        described = model.description
+        described, counted = model.description, _at_once(store, _count)
         return Status(
             model=described.name,
             features=described.features,
-            crops=store.count(),
-            cameras=list(store.cameras()),
-            columns=list(store.columns()),
+            crops=counted[0],
+            cameras=counted[1],
+            columns=counted[2],
             weights=proportions(model.weights),
             scales=list(described.restorer.scales),
             calibrated=described.calibration is not None,
@@ -199,9 +202,13 @@ def _interface(app: FastAPI, server: Server) -> None:
     ) -> Listing:
         """A page of the gallery's crops."""
         where = condition(Filters(cameras=camera or [], since=since, until=until))
-        rows = store.rows(where, offset, limit)
+
+        def page(now: Store) -> tuple[int, list[Row]]:
+            return now.count(where), now.rows(where, offset, limit)
+
+        total, rows = _at_once(store, page)
         listed = [Listed(**{name: plain(row.get(name)) for name in LISTED}) for row in rows]
-        return Listing(total=store.count(where), crops=listed)
+        return Listing(total=total, crops=listed)
 
     @app.get(
         "/api/crops/{id}", response_class=Response, responses={200: {"content": {"image/*": {}}}}
@@ -280,14 +287,17 @@ def _search(server: Server, request: Request, pictures: Sequence[bytes], options
         identifiers=[each.id for each in asked if each.kind != "vector"],
         features=np.mean([vector for _, vector in found], axis=0, dtype=np.float32),
     )
-    searched = server.store.count(where)
-    if searched:
+
+    def find(now: Store) -> tuple[int, list[dict[str, Any]], str | None]:
+        searched = now.count(where)
+        if not searched:
+            return 0, [], None
         answer = answers.answer(
-            server.store, query, weights=weights, top=options.k, where=where, exact=options.exact
+            now, query, weights=weights, top=options.k, where=where, exact=options.exact
         )
-        rows, why = answers.records(answer), answer.why_no_probability
-    else:
-        rows, why = [], None
+        return searched, answers.records(answer), answer.why_no_probability
+
+    searched, rows, why = _at_once(server.store, find)
     _log(server, request, "search", asked, options, weights, [row["id"] for row in rows])
     return Answer(
         queries=asked,
@@ -296,6 +306,19 @@ def _search(server: Server, request: Request, pictures: Sequence[bytes], options
         hits=[_hit(row) for row in rows],
         why_no_probability=why,
     )
+
+
+def _at_once(store: Store, ask: Callable[[Store], Result]) -> Result:
+    """Several questions to the store as it is at one moment."""
+    try:
+        return ask(store.snapshot())
+    except UserError:  # `forget` may have removed that version
+        return ask(store.snapshot())
+
+
+def _count(store: Store) -> tuple[int, list[str], list[str]]:
+    """Crops, cameras and columns."""
+    return store.count(), store.cameras(), store.columns()
 
 
 def _hit(row: Mapping[str, Any]) -> Hit:

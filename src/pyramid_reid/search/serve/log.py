@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import threading
@@ -18,6 +19,8 @@ FILE = "searches.jsonl"
 
 class SearchLog:
     """A file to which lines are appended, each whole; readable by its owner alone.
+
+    Several processes of a machine may append to the same one.
 
     Args:
         path: made where it is missing; None: nothing is written.
@@ -47,6 +50,7 @@ class SearchLog:
             with self._one:
                 file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 try:
+                    fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
                     size = os.fstat(file).st_size
                     if os.write(file, line) != len(line):  # the disk is full
                         os.ftruncate(file, size)

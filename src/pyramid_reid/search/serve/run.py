@@ -70,12 +70,13 @@ def log_path(allowed: Access, store: str | Path, log: Path | None, no_log: bool)
     """Where searches are logged; None: nowhere.
 
     Raises:
-        UserError: nowhere, although other machines reach the address; or in object storage, where
-            no file grows line by line.
+        UserError: nowhere, although others may ask; or in object storage, where no file grows
+            line by line.
     """
-    if no_log and not allowed.loopback:
+    if no_log and not allowed.local:
         raise UserError(
-            "--no-log is for an address that only this machine reaches: leave it out, or --host"
+            "--no-log is for a server that only this machine reaches: leave it out, or --host and"
+            " --token"
         )
     if no_log:
         return None

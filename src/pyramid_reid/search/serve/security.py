@@ -7,8 +7,9 @@ import hmac
 import ipaddress
 import json
 import secrets
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,6 +31,9 @@ WRONG_S = 0.5
 """Seconds that a wrong token waits for its answer."""
 
 COOKIE = "pyramid-reid"
+
+SESSION_S = 12 * 3600
+"""Seconds for which somebody who handed in a token stays logged in."""
 
 OPEN = {"/login", "/page/login.js", "/page/style.css", "/page/favicon.svg"}
 """Paths that are answered without a token: what it takes to hand one in."""
@@ -71,15 +75,23 @@ class Access:
 
     loopback: bool
     tokens: Mapping[str, str]
-    _key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    @property
+    def local(self) -> bool:
+        """Whether only users of this machine ask: before tokens, a proxy may stand."""
+        return self.loopback and not self.tokens
 
     def name_of(self, token: str) -> str | None:
         """The name of a token; None where there is no such token."""
         return _same(token, self.tokens)
 
     def session(self, name: str) -> str:
-        """What the cookie of a token's holder says. It ends with the process."""
-        return hmac.new(self._key, self.tokens[name].encode(), "sha256").hexdigest()
+        """What the cookie of a token's holder says: until when it holds, and a proof.
+
+        It takes the token alone to check it, so every process that was given it does.
+        """
+        until = str(int(time.time()) + SESSION_S)
+        return f"{until}.{_proof(self.tokens[name], until)}"
 
     def holder(self, headers: Headers) -> str | None:
         """The name of the token that a request brings, as a header or as a cookie."""
@@ -90,9 +102,15 @@ class Access:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             return None
-        if cookie is None:
+        until, _, proof = ("" if cookie is None else cookie.value).partition(".")
+        if not until.isdecimal() or len(until) > len(str(2**63)) or int(until) < time.time():
             return None
-        return _same(cookie.value, {name: self.session(name) for name in self.tokens})
+        return _same(proof, {name: _proof(token, until) for name, token in self.tokens.items()})
+
+
+def _proof(token: str, until: str) -> str:
+    """What only a holder of the token can have made."""
+    return hmac.new(token.encode(), f"session until {until}".encode(), "sha256").hexdigest()
 
 
 def _same(given: str, known: Mapping[str, str]) -> str | None:
@@ -203,7 +221,7 @@ def _foreign(method: str, headers: Headers, access: Access) -> tuple[int, str] |
     if not name or len(headers.getlist("host")) != 1:
         return 400, "the request names no host"
     # a foreign name that points to this machine: DNS rebinding
-    if access.loopback and not is_loopback(name):
+    if access.local and not is_loopback(name):
         return 400, "this address answers to localhost only, not to another name"
     if method in SAFE:
         return None

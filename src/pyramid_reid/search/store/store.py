@@ -139,6 +139,13 @@ class Store:
         """Where Lance finds the table."""
         return str(self.folder.absolute() / f"{TABLE}.lance")
 
+    def snapshot(self) -> Store:
+        """The store as it is now, whatever is written meanwhile; it is only read.
+
+        For questions that belong together: alone, each sees what was written before it.
+        """
+        return _Snapshot(self)
+
     def columns(self) -> list[str]:
         """Columns that hits have beside their distances."""
         names = list(OWN) if self.table is None else self.table.schema.names
@@ -403,6 +410,28 @@ class Store:
                     row: Row = found[0]
                     return row
         raise UserError(f"{self.folder} holds no crop {identifier!r}")
+
+
+class _Snapshot(Store):
+    """A store at one version of its table, or without one.
+
+    `forget` removes old versions: then a question raises UserError, and another snapshot answers.
+    """
+
+    def __init__(self, of: Store) -> None:
+        self.folder, self.description, self._opened = of.folder, of.description, None
+        if of.table is not None:
+            with of._guarded("opened"):  # noqa: SLF001
+                self._opened = of._database.open_table(TABLE)  # noqa: SLF001
+                self._opened.checkout(self._opened.version)
+
+    @property
+    def table(self) -> Any:
+        """The table, which stays as it was."""
+        return self._opened
+
+    def _retrying(self, ask: Callable[[], Result], where: str | None) -> Result:  # noqa: ARG002
+        return ask()
 
 
 def _names(database: Any) -> list[str]:
