@@ -319,8 +319,13 @@ def test_an_index_keeps_its_partitions_and_a_search_looks_into_as_many_as_it_sho
     ranked, searched = partitions_of(store, features[5])
     pieces = store.table.index_stats(ann.INDEX).num_indices
     assert (ranked, searched) == (60 * pieces, 20 * pieces)
-    # more hits than these partitions may hold
+    # more hits than these partitions may hold, or hold of those that are asked for
     assert len(store.search(features[5], k=2000)) == 2000
+    for where, number in (("camera = 'c1'", 999), ("pid = '900'", 3)):
+        assert len(store.search(features[5], k=number, where=where)) == number
+    plan = store.table.search().where("camera = 'c1'").select(["id"]).explain_plan()
+    assert "ScalarIndexQuery" in plan
+    assert store.table.index_stats(ann.CAMERAS).num_unindexed_rows == 0
 
 
 def test_all_may_be_forgotten_and_the_store_is_filled_again(filled):

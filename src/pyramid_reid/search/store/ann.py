@@ -46,6 +46,7 @@ AT = 10
 ENOUGH = 0.99
 FILE = "index.json"
 INDEX = "vector_idx"
+CAMERAS = "camera_idx"
 WEIGHTINGS = {"equal weights": None, "w_ori = 1": {"ori": 1.0}}
 """With which recall is measured: partitions are made by all branches, and fit one alone worst."""
 
@@ -141,6 +142,7 @@ def keep_up(store: Store, *, anew: bool, by: Builds | None = None) -> Built | No
         by.join(store)
         remove_record(store.folder)  # until it is known how many partitions to look into
         by.build(store)
+        _index_cameras(store)
         return _measured(store, rows, max(1, rows // PARTITION))
     unindexed = stats.num_unindexed_rows if stats else 0
     files = table.stats()["fragment_stats"]["num_fragments"]
@@ -149,6 +151,13 @@ def keep_up(store: Store, *, anew: bool, by: Builds | None = None) -> Built | No
         if stats and built:
             return _measured(store, built.rows, built.partitions)
     return None
+
+
+def _index_cameras(store: Store) -> None:
+    """List the crops of each camera, so that a search in some of them need not read all names."""
+    from lancedb.index import Bitmap
+
+    store.table.create_index("camera", config=Bitmap(), replace=True, name=CAMERAS)
 
 
 def _measured(store: Store, rows: int, partitions: int) -> Built:

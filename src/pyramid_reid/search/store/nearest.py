@@ -29,6 +29,8 @@ def question(
     condition: str | None,
     columns: Sequence[str],
     built: ann.Built | None,
+    *,
+    everywhere: bool = False,
 ) -> Any:
     """What to ask LanceDB for some more than k rows that are nearest by the inner product.
 
@@ -38,6 +40,7 @@ def question(
         condition: in SQL, or None.
         columns: that are read, beside the vector.
         built: the index; None compares with every row.
+        everywhere: look into all partitions.
     """
     search = table.search(query, vector_column_name="vector").distance_type("dot")
     search = search.limit(k + MARGIN).select([*columns, "vector", "_distance"])
@@ -46,13 +49,30 @@ def question(
     if built is None:
         search = search.bypass_vector_index()
     else:
-        # These partitions may hold too few hits: then LanceDB looks into all. It does so wherever
-        # it may, so it may not where there are plenty.
-        plenty = condition is None and (k + MARGIN) * built.refine <= built.probes * ann.PARTITION
+        # LanceDB looks into all wherever it may, so it may not where these are likely to do
+        everywhere = everywhere or (k + MARGIN) * built.refine > built.probes * ann.PARTITION
         search = search.minimum_nprobes(built.probes)
-        search = search.maximum_nprobes(built.probes if plenty else 0)
+        search = search.maximum_nprobes(0 if everywhere else built.probes)
         search = search.refine_factor(built.refine)
     return search
+
+
+def candidates(
+    table: Any,
+    query: Annotated[Floats, "D_all"],
+    k: int,
+    condition: str | None,
+    columns: Sequence[str],
+    built: ann.Built | None,
+) -> pa.Table:
+    """Some more than k rows that are nearest by the inner product, as `question` asks for them.
+
+    Where a condition leaves too few of them in the partitions that are looked into, in all.
+    """
+    found = question(table, query, k, condition, columns, built).to_arrow()
+    if condition and built and len(found) < k + MARGIN:
+        found = question(table, query, k, condition, columns, built, everywhere=True).to_arrow()
+    return found
 
 
 def ordered(

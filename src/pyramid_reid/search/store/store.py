@@ -290,8 +290,7 @@ class Store:
         def ask() -> pa.Table:
             built = None if exact else ann.read_record(self.folder)
             with self._filtering(where) as condition:
-                asked = nearest.question(self.table, weighted, k, condition, names, built)
-                return asked.to_arrow()
+                return nearest.candidates(self.table, weighted, k, condition, names, built)
 
         return nearest.ordered(self._retrying(ask, where), query, shares, k)
 
