@@ -14,8 +14,9 @@ import pytest
 from benchmarks.search.machines import Machines
 from tests.conftest import HANGS_S, ROOT
 
-from pyramid_reid.search.store import Store
+from pyramid_reid.search.store import Store, ann
 from search.conftest import describe, features_of, paint, table_of
+from search.test_store import partitions_of
 
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 pytest.importorskip("lance_ray", reason="the extra `cluster` is not installed")
@@ -74,7 +75,7 @@ with connection.connected(address) as ray:
     from conftest import describe
     from pyramid_reid.search.gallery import Patterns
     from pyramid_reid.search.indexing import index, writing
-    from pyramid_reid.search.store import Store
+    from pyramid_reid.search.store import Store, ann
 
     writing.SECONDS = 0.5
     store = Store.create(folder, describe())
@@ -245,6 +246,11 @@ def test_an_index_built_there_finds_as_much_as_one_built_here(machines, tmp_path
         assert store.table.index_stats("vector_idx").num_indexed_rows == built["rows"] == 21_000
         assert store.table.stats()["fragment_stats"]["num_fragments"] == 1
         found[name] = built
+        # upkeep leaves the partitions as they are
+        with store.writing():
+            store.forget(f"id = '{table_of(features[:1], salt='0')['id'][0]}'")
+        ranked, _ = partitions_of(store, features[5])
+        assert ranked == built["partitions"] * store.table.index_stats(ann.INDEX).num_indices
     assert found["there"]["partitions"] == found["here"]["partitions"]
     for weighting, recall in found["here"]["recall"].items():
         assert found["there"]["recall"][weighting] >= recall - 0.05
