@@ -16,6 +16,10 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid.core import printing  # noqa: E402
+
 OBJECTS = 80 * 2**20
 """Bytes for objects of a machine; Ray takes no less."""
 ENDS_S = 60
@@ -139,4 +143,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    printing.survive()
     main()

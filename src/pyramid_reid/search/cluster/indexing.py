@@ -50,7 +50,7 @@ class Made:
 class Snapshot:
     """What the store held when the pipeline was started, as far as a job needs it."""
 
-    def __init__(self, ids: Ids, job: Job) -> None:
+    def __init__(self, ids: Annotated[Ids, "N"], job: Job) -> None:
         self._ids = ids
         self._places = {
             (frame.path, box): was
@@ -116,7 +116,7 @@ def take(made: Made, intake: Intake) -> None:
         intake.put(fresh, np.stack([made.features[crop.identifier] for crop in fresh]))
 
 
-def sorted_ids(known: Known) -> Ids:
+def sorted_ids(known: Known) -> Annotated[Ids, "N"]:
     """Ids of what the store holds, 32 bytes each: processes of a machine read them together."""
     found = sorted(bytes.fromhex(identifier) for identifier in known.identifiers())
     return np.array(found, "S32")
@@ -147,7 +147,7 @@ class Embedding:
         ids: of what the store holds, sorted.
     """
 
-    def __init__(self, load: Callable[[], Embeds], ids: Ids) -> None:
+    def __init__(self, load: Callable[[], Embeds], ids: Annotated[Ids, "N"]) -> None:
         self._load, self._ids = load, ids
 
     def __call__(self, job: Job) -> Made:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ SENT = 4
 for a reason to start further processes, where a machine joins that has room for them."""
 
 Result = TypeVar("Result")
+Column = Annotated[NDArray[np.object_], "N"]
 Make = Callable[[], Callable[[Any], Any]]
 """Runs once in each process, and gives what makes something of a job."""
 
@@ -60,7 +61,7 @@ class Worker:
         else:
             self._work = make()
 
-    def __call__(self, batch: dict[str, NDArray[np.object_]]) -> dict[str, NDArray[np.object_]]:
+    def __call__(self, batch: dict[str, Column]) -> dict[str, Column]:
         """The answer to each job."""
         return {"answer": objects([self._answer(job) for job in batch["job"]])}
 
@@ -74,7 +75,7 @@ class Worker:
         return Answer(problem=f"{socket.gethostname()}: {problem}")
 
 
-def objects(items: Sequence[Any]) -> NDArray[np.object_]:
+def objects(items: Sequence[Any]) -> Column:
     """A column of objects, which Ray sends as they are."""
     column = np.empty(len(items), object)
     column[:] = items
