@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
+from pyramid_reid.core import whole_files
 from pyramid_reid.core.errors import UserError
 
 
@@ -46,9 +47,7 @@ def write_whole(path: Path, text: str) -> None:
     if is_remote(path):
         path.write_text(text, encoding="utf-8")
         return
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    whole_files.write_whole(path, text.encode())
 
 
 def names(folder: Path) -> set[str]:

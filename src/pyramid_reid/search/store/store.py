@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 TABLE = "crops"
-NEW = f".{description.FILE}.new"
+NEW = f"{description.FILE}.partial"
 ROWS = 4096
 """Rows that are read at a time."""
 
