@@ -1,6 +1,9 @@
 """A store in object storage: where it lies, and who may write there."""
 
+import time
+
 import pytest
+from tests.conftest import HANGS_S
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.store import lock
@@ -58,3 +61,22 @@ def test_what_a_killed_process_left_is_taken_over(folder, monkeypatch):
     with leased(owned):
         assert "on another" not in owned.read_text(encoding="utf-8")
     assert not owned.exists()
+
+
+def test_a_sign_of_life_that_cannot_be_given_is_given_the_next_time(folder, monkeypatch):
+    monkeypatch.setattr(lock, "RENEW_S", 0.02)
+    signs, given = [], lock._signature
+
+    def signature():
+        signs.append(1)
+        if len(signs) == 2:  # the first one is that of the owner's beginning
+            raise OSError("the storage does not answer")
+        return given()
+
+    monkeypatch.setattr(lock, "_signature", signature)
+    with leased(folder / "lock"):
+        deadline = time.monotonic() + HANGS_S
+        while len(signs) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not (folder / "lock").exists()

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -83,7 +83,8 @@ def leased(path: Path) -> Iterator[None]:
 
     def renew() -> None:
         while not ended.wait(RENEW_S):
-            path.write_text(_signature(), encoding="utf-8")
+            with suppress(OSError):  # the next one is in time, too
+                path.write_text(_signature(), encoding="utf-8")
 
     keeper = Thread(target=renew, daemon=True)
     keeper.start()
