@@ -139,13 +139,15 @@ def ceiling(block: str, data: str, folder: Path) -> None:
     show(pd.DataFrame(told), "row")
 
 
+RESTORED = ("bicubic pyramid", "HAN pyramid")
+
+
 def small_only(block: str, data: str, folder: Path) -> None:
     """Print what it brings to restore only crops up to a height."""
     splits, found = next(iter(recorded(block, data, folder).items()))
     print(f"{data}: {_splits(splits)}", end="\n\n")
     told = []
-    for experiment in ("bicubic", "han"):
-        pyramid = Row(plan.PYRAMIDS[block][experiment], experiment, "equal")
+    for pyramid in of_experiments(found, [row for row in plan.ROWS[block] if row.name in RESTORED]):
         reached, chosen = heights.rule(found, pyramid, plan.CONTROL)
         whole = {"all": per_query(found, pyramid), "none": per_query(found, plan.CONTROL)}
         told.append(

@@ -137,7 +137,9 @@ def table(records: Records, rows: Sequence[Row]) -> pd.DataFrame:
         of_splits = figures(records, row)
         low, high = interval(per_query(records, row), "mAP")
         texts = {
-            column: _mean(of_splits[figure]) if deviates else f"{of_splits[figure].mean():.1f}"
+            column: mean_and_deviation(of_splits[figure])
+            if deviates
+            else f"{of_splits[figure].mean():.1f}"
             for figure, column, deviates in (
                 ("rank1", "Rank-1", True),
                 ("rank5", "Rank-5", False),
@@ -210,7 +212,8 @@ def by_group(
     return pd.DataFrame(told).fillna("")
 
 
-def _mean(values: pd.Series) -> str:
+def mean_and_deviation(values: pd.Series) -> str:
+    """Mean ± sample deviation; of one value, the value."""
     deviation = f" ± {values.std():.1f}" if len(values) > 1 else ""
     return f"{values.mean():.1f}{deviation}"
 

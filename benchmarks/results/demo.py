@@ -27,12 +27,33 @@ pin_environment(threads=DEMO.threads)
 
 import pandas as pd  # noqa: E402
 from benchmarks.results import records  # noqa: E402
-from benchmarks.results.comparison import Records, Row, aligned, difference, figures  # noqa: E402
+from benchmarks.results.comparison import (  # noqa: E402
+    Records,
+    Row,
+    aligned,
+    compared,
+    figures,
+    mean_and_deviation,
+    per_query,
+)
 from benchmarks.results.workspace import Workspace  # noqa: E402
 
 RECORDS = ROOT / "docs" / "results" / "demo"
 EXPERIMENTS = {"seeds": {"restoration.extractor": "identity"}, "pyramid": {}}
 """What each changes of the committed params."""
+QUICK = {
+    "data.identities": 6,
+    "data.images_per_camera": 2,
+    "restoration.iterations": 2,
+    "restoration.batch_size": 2,
+    "reid.height": 32,
+    "reid.width": 16,
+    "reid.epochs": 2,
+    "reid.warmup_epochs": 1,
+    "reid.batch_size": 4,
+    "sweep.step": 0.25,
+}
+"""Tiny networks that learn nothing."""
 CONTROL = Row("four seeds of ori", "seeds", "equal")
 ROWS = (
     Row("ori alone", "pyramid", "ori"),
@@ -74,9 +95,8 @@ def table(found: Records) -> pd.DataFrame:
         texts = {"Rank-1 / mAP (%)".ljust(width): row.name.ljust(width)}
         for record, (_, one) in zip(found[row.experiment], of_seeds.iterrows(), strict=True):
             texts[f"seed {record.split}"] = f"{one.rank1:.1f} / {one.mAP:.1f}"
-        mean, deviation = of_seeds.mean(), of_seeds.std()
         texts["mean ± deviation"] = " / ".join(
-            f"{mean[name]:.1f} ± {deviation[name]:.1f}" for name in ("rank1", "mAP")
+            mean_and_deviation(of_seeds[name]) for name in ("rank1", "mAP")
         )
         told.append(texts)
     return pd.DataFrame(told)
@@ -84,12 +104,8 @@ def table(found: Records) -> pd.DataFrame:
 
 def against_control(found: Records) -> str:
     """The pyramid minus its control over the queries of all seeds, with interval and p."""
-    compared = difference(found, ROWS[-1], CONTROL)
-    texts = [
-        f"{name} {of['difference']:+.1f} [{of['low']:+.1f}, {of['high']:+.1f}] p {of['p']:.3f}"
-        for name, of in (("Rank-1", compared["rank1"]), ("mAP", compared["mAP"]))
-    ]
-    return f"{ROWS[-1].name} − {CONTROL.name}: {'; '.join(texts)}"
+    told = compared(per_query(found, ROWS[-1]), per_query(found, CONTROL))
+    return f"{ROWS[-1].name} − {CONTROL.name}: Rank-1 {told['rank1']}; mAP {told['mAP']}"
 
 
 def main() -> None:
@@ -120,19 +136,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("demo: stopped; the same command goes on with what is not recorded")
 
-
-QUICK = {
-    "data.identities": 6,
-    "data.images_per_camera": 2,
-    "restoration.iterations": 2,
-    "restoration.batch_size": 2,
-    "reid.height": 32,
-    "reid.width": 16,
-    "reid.epochs": 2,
-    "reid.warmup_epochs": 1,
-    "reid.batch_size": 4,
-    "sweep.step": 0.25,
-}
 
 if __name__ == "__main__":
     printing.end_when_lost()

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 from benchmarks.results.comparison import Records, Row, per_query
 
-RANKINGS = ("row.rank1", "row.mAP", "row.mINP")
+from pyramid_reid.evaluation import queries
+
+COLUMNS = [f"row.{figure}" for figure in queries.FIGURES]
 
 
 def judged_by(small: pd.DataFrame, large: pd.DataFrame, height: float | pd.Series) -> pd.DataFrame:
@@ -26,7 +28,7 @@ def judged_by(small: pd.DataFrame, large: pd.DataFrame, height: float | pd.Serie
     """
     chosen = large.copy()
     up_to = small.height <= height
-    chosen.loc[up_to, list(RANKINGS)] = small.loc[up_to, list(RANKINGS)]
+    chosen.loc[up_to, COLUMNS] = small.loc[up_to, COLUMNS]
     return chosen
 
 

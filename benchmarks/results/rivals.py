@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from benchmarks.results.dictionaries import Coupled
 from PIL import Image
+from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchreid.reid.losses import TripletLoss
 
 from pyramid_reid.core import crops
 from pyramid_reid.core.params import BRANCHES, Params, Reid
@@ -34,8 +36,6 @@ from pyramid_reid.training.checkpoints import Checkpoints
 
 ALIKE = 1.0
 """Weight of the mean squared distance between features of a crop and of its down-sampled copy."""
-MARGIN = 0.3
-"""Of the triplet loss, as in torchreid."""
 ALIGNED_EPOCHS = 120
 """Of fitting the map, as VPFA has it."""
 ADVERSARIAL = 0.1
@@ -106,25 +106,12 @@ def triplet(
 
     The hardest positive and negative of each crop of a batch (Hermans et al., 2017).
     """
+    hardest = TripletLoss()
 
     def both(logits: Tensor, found: Tensor, targets: Tensor) -> Tensor:
-        return _softmax(logits, targets, reid) + batch_hard(found, targets)
+        return _softmax(logits, targets, reid) + hardest(found, targets)
 
     return fine_tuned(images, pids, reid, seed, device, start, both)
-
-
-def batch_hard(features: Tensor, targets: Tensor) -> Tensor:
-    """Mean over a batch of MARGIN + the farthest of its class - the nearest of another, if above 0.
-
-    Args:
-        features: (B, D); distances are Euclidean.
-        targets: (B,), at least two classes.
-    """
-    distances = torch.cdist(features, features)
-    same = targets[:, None] == targets
-    farthest = distances.masked_fill(~same, 0).amax(1)
-    nearest = distances.masked_fill(same, torch.inf).amin(1)
-    return F.relu(MARGIN + farthest - nearest).mean()
 
 
 def fine_tuned(
@@ -163,15 +150,18 @@ def fine_tuned(
         amsgrad=True,
         fused=True,
     )
+    schedule = CosineLRScheduler(
+        optimizer,
+        t_initial=reid.epochs - reid.warmup_epochs,
+        warmup_t=reid.warmup_epochs,
+        warmup_lr_init=reid.lr / 100,
+        warmup_prefix=True,
+    )
     mean, features = loop.ema(model, reid.ema) if reid.ema else None, Features(model)
     generator, targets = torch.Generator().manual_seed(seed), torch.from_numpy(labels).to(device)
     plain = Strength(reid.erasing, reid.color_jitter, 0.0)
     for epoch in range(1, reid.epochs + 1):
-        rate = (
-            min(1.0, epoch / reid.warmup_epochs) * 0.5 * (1 + np.cos(np.pi * epoch / reid.epochs))
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = reid.lr * rate
+        schedule.step(epoch - 1)
         osnet.open_layers(model, classifier_alone=epoch <= reid.fixed_epochs)
         rows = batches.epoch(labels, size, reid.instances, generator)
         for own, pixels in zip(rows, batches.read_ahead(images, rows, device), strict=True):

@@ -276,7 +276,7 @@ def test_a_splits_height_is_chosen_without_its_test_people():
         [judged(0, [1, 2], [30, 60], [100, 0]), judged(1, [3, 4], [30, 60], [0, 100])],
         ignore_index=True,
     )
-    large = small.assign(**dict.fromkeys(heights.RANKINGS, 50))
+    large = small.assign(**dict.fromkeys(heights.COLUMNS, 50))
     # split 0 goes by people 3 and 4, to whom it did good to restore everything or nothing
     assert heights.chosen_heights(small, large) == {0: 60, 1: 30}
 

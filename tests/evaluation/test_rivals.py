@@ -89,13 +89,19 @@ def test_coupled_dictionaries_tell_low_resolution_in_terms_of_high():
     assert after > 0.9
 
 
-def test_the_triplet_loss_takes_the_hardest_of_each_crop():
-    features = torch.tensor([[0.0], [1.0], [1.5], [4.0]])
-    targets = torch.tensor([0, 0, 1, 1])
-    # farthest of its own minus nearest other: 1 - 1.5, 1 - 0.5, 2.5 - 0.5, 2.5 - 3; margin 0.3
-    torch.testing.assert_close(
-        rivals.batch_hard(features, targets), torch.tensor((0.0 + 0.8 + 2.3 + 0.0) / 4)
-    )
+def test_softmax_and_triplet_loss_count_alike(params, monkeypatch):
+    """Hardest of each crop: 1 - 1.5, 1 - 0.5, 2.5 - 0.5, 2.5 - 3; with the margin of 0.3."""
+    found = torch.tensor([[0.0], [1.0], [1.5], [4.0]])
+    targets, logits = torch.tensor([0, 0, 1, 1]), torch.randn(4, 2)
+    losses = []
+
+    def fine_tuned(*given):
+        losses.append(given[6](logits, found, targets))
+
+    monkeypatch.setattr(rivals, "fine_tuned", fine_tuned)
+    rivals.triplet(*[None] * 2, params.reid, *[None] * 3)
+    softmax = F.cross_entropy(logits, targets, label_smoothing=params.reid.label_smoothing)
+    torch.testing.assert_close(losses[0] - softmax, torch.tensor((0.0 + 0.8 + 2.3 + 0.0) / 4))
 
 
 def test_another_loss_trains_the_network_and_what_stands_beside_it(params):
