@@ -44,10 +44,9 @@ def main(params: Params) -> str:
             features = {}
             for name, role in zip(("query", "gallery"), roles, strict=True):
                 rows = store.rows(role)
-                parts = resized_in_parts(store, rows, height, width, extractor.batch)
-                bar = progress(
-                    parts, f"{split}, {role}", "batches", total=-(-len(rows) // extractor.batch)
-                )
+                size = extractor.batch * params.threads  # as many as it works on at once
+                parts = resized_in_parts(store, rows, height, width, size)
+                bar = progress(parts, f"{split}, {role}", "parts", total=-(-len(rows) // size))
                 try:
                     features[name] = normalize(np.concatenate([extractor(part) for part in bar]))
                 except ValueError as error:

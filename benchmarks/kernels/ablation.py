@@ -66,13 +66,13 @@ from torch.optim.swa_utils import AveragedModel  # noqa: E402
 
 from pyramid_reid.core import runtime  # noqa: E402
 from pyramid_reid.core.crops import Pixels  # noqa: E402
+from pyramid_reid.core.single_threads import single_threads  # noqa: E402
 from pyramid_reid.reid.features import Extractor  # noqa: E402
 from pyramid_reid.reid.network import osnet  # noqa: E402
 from pyramid_reid.reid.network.kernels import gates  # noqa: E402
 from pyramid_reid.reid.training.loop import _step  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batch, restore_batches  # noqa: E402
 from pyramid_reid.restoration.kernels import winograd  # noqa: E402
-from pyramid_reid.restoration.kernels.single_threads import single_threads  # noqa: E402
 from pyramid_reid.restoration.network import han, swinir  # noqa: E402
 from pyramid_reid.restoration.network.reconstructor import Reconstructor  # noqa: E402
 from pyramid_reid.restoration.training.loop import backward, running_mean  # noqa: E402

@@ -51,8 +51,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler  # noqa: E402
 
 from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.crops import Pixels  # noqa: E402
+from pyramid_reid.core.single_threads import single_threads  # noqa: E402
 from pyramid_reid.restoration.inference import plan, restore_batches  # noqa: E402
-from pyramid_reid.restoration.kernels.single_threads import single_threads  # noqa: E402
 from pyramid_reid.restoration.kernels.window_attention import WINDOW  # noqa: E402
 from pyramid_reid.restoration.network.extractors import PUBLISHED, Size  # noqa: E402
 from pyramid_reid.restoration.network.images import to_pixels, to_tensor  # noqa: E402

@@ -75,7 +75,7 @@ def test_it_learns_what_can_be_learned(params, tmp_path):
 
 
 def test_the_rate_rises_then_falls_to_nearly_nothing(params, tmp_path):
-    _, curve = run(params, tmp_path, epochs=6, warmup_epochs=2)
+    _, curve = run(params, tmp_path, epochs=6, warmup_epochs=2, batch_size=32)
     cosine = [0.5 * (1 + np.cos(np.pi * step / 4)) for step in range(4)]
     np.testing.assert_allclose(curve.lr / params.reid.lr, [0.01, 0.505, *cosine])
 
@@ -160,9 +160,9 @@ def test_a_finished_training_is_kept_without_what_only_going_on_needs(params, tm
 
 
 def test_computing_in_bfloat16_learns_as_float32_does(params, tmp_path, monkeypatch):
-    _, exact = run(params, tmp_path, "exact")
+    _, exact = run(params, tmp_path, "exact", epochs=2)
     monkeypatch.setattr(loop, "BF16", ("cpu",))  # as on a GPU, where kernels are off, too
-    model, rounded = run(params, tmp_path, "rounded")
+    model, rounded = run(params, tmp_path, "rounded", epochs=2)
     assert not rounded.loss.equals(exact.loss)
     np.testing.assert_allclose(rounded.loss, exact.loss, rtol=0.15)
     assert all(p.dtype == torch.float32 for p in model.parameters())

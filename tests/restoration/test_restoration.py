@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import HanSize, Params, SwinSize
+from pyramid_reid.core.single_threads import single_threads
 from pyramid_reid.restoration.inference import plan, restore
-from pyramid_reid.restoration.kernels.single_threads import single_threads
 from pyramid_reid.restoration.network import bicubic, reconstructor
 from pyramid_reid.restoration.network.extractors import PUBLISHED, build
 from pyramid_reid.restoration.network.images import to_pixels, to_tensor

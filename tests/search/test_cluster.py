@@ -23,6 +23,8 @@ pytest.importorskip("lance_ray", reason="the extra `cluster` is not installed")
 
 TOLERANCE = 2e-3
 """Between features (float16, of length 1 per branch) that were computed in other batches."""
+LUCK = 0.12
+"""Between two recalls of about 0.8, each of 20 queries' ten nearest: three standard deviations."""
 JOB, HELD = 2, 4
 """Crops of a job, and jobs that a process may hold."""
 
@@ -175,7 +177,7 @@ def test_a_killed_worker_costs_what_it_held(machines, crowd, tmp_path):
 def test_a_killed_driver_goes_on_with_the_rest(machines, crowd, tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
     process = driver(machines, crowd, store, log)
-    until(lambda: (store / "crops.lance").exists() and sum(ids(store).values()) >= 10)
+    until(lambda: (store / "model.json").exists() and sum(ids(store).values()) >= 10)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=HANGS_S)
     there = ids(store)
@@ -253,4 +255,4 @@ def test_an_index_built_there_finds_as_much_as_one_built_here(machines, tmp_path
         assert ranked == built["partitions"] * store.table.index_stats(ann.INDEX).num_indices
     assert found["there"]["partitions"] == found["here"]["partitions"]
     for weighting, recall in found["here"]["recall"].items():
-        assert found["there"]["recall"][weighting] >= recall - 0.05
+        assert found["there"]["recall"][weighting] >= recall - LUCK

@@ -242,7 +242,7 @@ def test_the_hash_of_features_changes_with_what_they_depend_on_alone(folder):
     assert told.model_copy(update={"mirrored": True}).features != before
 
 
-@pytest.mark.parametrize("count", [1, 70])
+@pytest.mark.parametrize("count", [1, 26])
 def test_a_mirrored_model_sees_a_crop_and_its_mirror_image_alike(folder, pixels, count):
     crops = [np.roll(pixels, shift, axis=0) for shift in range(count)]
     other = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]

@@ -71,6 +71,16 @@ def test_holds_the_demo_against_its_own_fused_distances(tmp_path):
             assert np.diff(truth).min() > -HALF
 
 
+def test_a_table_that_is_being_made_has_no_row_yet(tmp_path):
+    store = Store.create(tmp_path / "store", describe())
+    (store.folder / "crops.lance" / "_versions").mkdir(parents=True)
+    asking = Store.open(store.folder)
+    assert asking.count() == 0
+    with store.writing():
+        store.add(table_of(features_of(2, 2)))
+    assert asking.count() == 4
+
+
 def test_a_condition_keeps_what_it_holds_for(filled):
     store, features, ids = filled
     hits = store.search(features[0], k=100, where="camera = 'c1' and pid != '5'")

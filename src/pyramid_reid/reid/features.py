@@ -12,6 +12,7 @@ from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from torch.nn import functional as F
 
 from pyramid_reid.core.crops import Pixels
+from pyramid_reid.core.single_threads import single_threads
 from pyramid_reid.reid.network.preprocessing import normalize, to_float
 from pyramid_reid.retrieval.distance import Floats
 
@@ -61,12 +62,19 @@ class Extractor:
         self._device = device
         self._mirrored = mirrored
 
-    @torch.inference_mode()
     def __call__(self, images: Annotated[Pixels, "N H W 3"]) -> Annotated[Floats, "N D"]:
-        """Features of images, in order; not normalised."""
-        starts = range(0, len(images), self.batch)
-        return np.concatenate([self._features(images[s : s + self.batch]) for s in starts])
+        """Features of images, in order; not normalised.
 
+        On the CPU each batch has one thread, and as many are under way as torch has threads: those
+        that share a small network's layers wait for each other much of the time.
+        """
+        batches = [images[s : s + self.batch] for s in range(0, len(images), self.batch)]
+        if self._device.type != "cpu" or len(batches) == 1:
+            return np.concatenate([self._features(batch) for batch in batches])
+        with single_threads(torch.get_num_threads()) as pool:
+            return np.concatenate(list(pool.map(self._features, batches)))
+
+    @torch.inference_mode()
     def _features(self, batch: Pixels) -> Floats:
         full = np.pad(batch, [(0, self.batch - len(batch)), *[(0, 0)] * 3], mode="edge")
         pixels = torch.from_numpy(full).to(self._device)

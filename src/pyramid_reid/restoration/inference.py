@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyramid_reid.core.crops import Pixels
-from pyramid_reid.restoration.kernels.single_threads import single_threads
+from pyramid_reid.core.single_threads import single_threads
 from pyramid_reid.restoration.network.images import to_pixels, to_tensor
 from pyramid_reid.restoration.network.reconstructor import Reconstructor, pad
 

@@ -33,8 +33,8 @@ from pyramid_reid.search.images import Crop, as_pixels, cut, to_boxes
 
 CHUNK = 300
 """Crops whose inputs of the networks are in memory at once."""
-FEW = 10
-"""Crops up to which networks are used as they are: a query is one."""
+FEW = 25
+"""Crops up to which networks are used as they are: to freeze them takes seconds."""
 
 
 def load(folder: str | Path, device: str = "cpu") -> Model:

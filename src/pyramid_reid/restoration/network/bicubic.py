@@ -19,7 +19,8 @@ def upsample(x: Annotated[Tensor, "B 3 H W"], scale: int) -> Annotated[Tensor, "
         return x
     height, width = x.shape[2:]
     size = scale * height, scale * width
-    return F.interpolate(x, size, mode="bicubic", align_corners=False)
+    # planes take torch half the time of channels that are last in memory, and give the same bits
+    return F.interpolate(x.contiguous(), size, mode="bicubic", align_corners=False)
 
 
 def bicubic(low: Annotated[Pixels, "H W 3"], scale: int) -> Annotated[Pixels, "s*H s*W 3"]:

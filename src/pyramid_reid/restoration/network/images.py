@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,5 +17,6 @@ def to_tensor(images: Annotated[Pixels, "B H W 3"]) -> Annotated[Tensor, "B 3 H 
 
 def to_pixels(images: Annotated[Tensor, "B 3 H W"]) -> Annotated[Pixels, "B H W 3"]:
     """Images in about [0, 1] as pixels, clipped and rounded."""
-    scaled = images.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+    scaled = images.detach().clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    pixels: Pixels = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return pixels

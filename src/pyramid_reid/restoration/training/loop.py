@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Restoration
 from pyramid_reid.core.runtime import derive_seed, is_main, world_size
-from pyramid_reid.restoration.kernels.single_threads import single_threads
+from pyramid_reid.core.single_threads import single_threads
 from pyramid_reid.restoration.network.reconstructor import Architecture, Reconstructor, build
 from pyramid_reid.restoration.training import quality
 from pyramid_reid.restoration.training.patches import Pair, PatchSampler

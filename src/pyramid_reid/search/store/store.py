@@ -130,9 +130,14 @@ class Store:
         """The LanceDB table, for what this class has no method for; None while it has no row."""
         if self._opened is None:
             with self._guarded("opened"):
-                if (self.folder / f"{TABLE}.lance").exists() and TABLE in _names(self._database):
+                if self._begun() and TABLE in _names(self._database):
                     self._opened = self._database.open_table(TABLE)
         return self._opened
+
+    def _begun(self) -> bool:
+        """Whether a first version of the table was committed: its folder is there before that."""
+        versions = self.folder / f"{TABLE}.lance" / "_versions"
+        return versions.exists() and any(path.suffix == ".manifest" for path in versions.iterdir())
 
     @property
     def address(self) -> str:
