@@ -11,6 +11,7 @@ help:  ## print this list
 
 repro: expectation env  ## run the pipeline: what is up to date is not run again
 	$(BIN) dvc repro
+	@$(BIN) python .ci/processor.py
 	@sh .ci/expectation.sh after
 
 expectation:

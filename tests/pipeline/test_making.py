@@ -299,6 +299,75 @@ def test_what_needs_commits_says_so_without_them(unpacked):
     assert said.startswith("verify: nothing is committed here, as this is no Git repository")
 
 
+VERIFIED = """
+stages:
+  download:
+    cmd: mkdir -p data && echo same > data/raw.txt
+    outs: [data/raw.txt]
+  train:
+    cmd: cat data/raw.txt {of} > data/network.txt
+    deps: [data/raw.txt]
+    outs: [data/network.txt]
+"""
+
+
+@pytest.fixture
+def committed(unpacked):
+    """A pipeline that was run on processor A, whose network is not that of this machine."""
+    kind = unpacked.parent / "kind"
+    kind.write_text("A")
+    shutil.copytree(ROOT / "src", unpacked / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (unpacked / "dvc.yaml").write_text(VERIFIED.format(of=kind))
+    (unpacked / ".ci" / "processor.txt").write_text("A\n")
+    call(unpacked, "git", "init", "-q")
+    call(unpacked, "dvc", "repro")
+    commit(unpacked)
+    return unpacked
+
+
+def verify(project, code, **environment):
+    return call(project, sys.executable, ".ci/verify.py", code=code, **environment)
+
+
+def test_committed_bytes_that_come_out_again_are_verified(committed):
+    assert "a clone of HEAD gives the committed bytes" in verify(committed, 0)
+
+
+def test_other_bytes_are_wrong_on_the_processor_of_the_committed_ones(committed):
+    (committed.parent / "kind").write_text("B")
+    (committed / ".ci" / "processor.txt").write_text(f"{provenance.processor()}\n")
+    said = verify(committed, 1)
+    assert "train is the first stage whose outs differ" in said
+    assert "a clone of HEAD gives other bytes than are committed" in said
+
+
+def test_another_processor_must_give_the_same_bytes_twice(committed):
+    (committed.parent / "kind").write_text("B")
+    assert "two clones of HEAD give the same bytes; those of dvc.lock are of" in verify(
+        committed, 0
+    )
+    text = VERIFIED.format(of="/proc/sys/kernel/random/uuid")
+    (committed / "dvc.yaml").write_text(text)
+    commit(committed)
+    assert "two clones of HEAD give different bytes" in verify(committed, 1)
+
+
+def test_a_new_lock_is_noted_with_its_processor_and_an_old_one_is_left_alone(committed):
+    noted = committed / ".ci" / "processor.txt"
+    call(committed, sys.executable, ".ci/processor.py")
+    assert noted.read_text() == "A\n"
+    (committed / "dvc.lock").write_text("stages: {}\n")
+    call(committed, sys.executable, ".ci/processor.py")
+    assert noted.read_text() == f"{provenance.processor()}\n"
+
+
+def test_what_no_network_makes_is_the_same_on_any_processor(committed):
+    text = (committed / "dvc.yaml").read_text()
+    (committed / "dvc.yaml").write_text(text.replace("echo same", "echo other"))
+    commit(committed)
+    assert "a clone of HEAD gives other bytes than are committed" in verify(committed, 1)
+
+
 # --- the environment -----------------------------------------------------------------------------
 
 

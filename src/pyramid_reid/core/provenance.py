@@ -104,14 +104,14 @@ def _machine() -> dict[str, object]:
     gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_initialized() else None
     return {
         "system": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "gpu": gpu,
     }
 
 
-def _cpu() -> str:
-    """The processor's model, as Linux tells it; elsewhere as far as Python knows it."""
+def processor() -> str:
+    """The processor's kind, as Linux tells it; elsewhere as far as Python knows it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():
