@@ -17,6 +17,6 @@ case $1 in
         echo "  plots/evaluation/cmc.png  the cumulative matching curves"
         echo "Next, with the environment activated (source .venv/bin/activate):"
         echo "  dvc exp run -S fusion.w_ori=0.4 && dvc metrics diff   # an experiment, compared"
-        echo "  pyramid-reid index CROPS --store gallery              # search your own crops"
+        echo "  pyramid-reid pack --start msmt17 --out model          # a model for your own crops"
         ;;
 esac
