@@ -80,3 +80,17 @@ def test_a_sign_of_life_that_cannot_be_given_is_given_the_next_time(folder, monk
             assert time.monotonic() < deadline
             time.sleep(0.01)
     assert not (folder / "lock").exists()
+
+
+def test_who_is_taken_for_dead_learns_that_another_took_over(folder, monkeypatch):
+    monkeypatch.setattr(lock, "RENEW_S", 0.02)
+    owned = folder / "lock"
+
+    def stand_still():
+        with leased(owned):
+            write_whole(owned, "process 1 on another, 7")
+            time.sleep(0.2)
+
+    with pytest.raises(BusyError, match="was taken over by another process"):
+        stand_still()
+    assert owned.read_text(encoding="utf-8") == "process 1 on another, 7"  # and leaves it to it

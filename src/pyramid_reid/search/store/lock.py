@@ -65,10 +65,11 @@ def leased(path: Path) -> Iterator[None]:
     """Own an object, which is written anew while its process lives; for storage without locks.
 
     Raises:
-        BusyError: another process owns it.
+        BusyError: another process owns it, or took it over while this one stood still.
     """
+    signed = [_signature()]
     with guarded(path.parent, "locked"):
-        if not _created(path):
+        if not _created(path, signed[0]):
             was = _owner(path)
             time.sleep(STALE_S)
             if (now := _owner(path)) is not None and now != was:
@@ -77,14 +78,18 @@ def leased(path: Path) -> Iterator[None]:
                     " `forget`): wait until it ends, or end it"
                 )
             path.unlink(missing_ok=True)  # its process is gone
-            if not _created(path):
+            if not _created(path, signed[0]):
                 raise BusyError(f"{path.parent} is being written by a process that began just now")
-    ended = Event()
+    ended, lost = Event(), Event()
 
     def renew() -> None:
         while not ended.wait(RENEW_S):
             with suppress(OSError):  # the next one is in time, too
-                path.write_text(_signature(), encoding="utf-8")
+                if _owner(path) not in signed:
+                    lost.set()
+                    return
+                signed.append(_signature())
+                path.write_text(signed[-1], encoding="utf-8")
 
     keeper = Thread(target=renew, daemon=True)
     keeper.start()
@@ -93,17 +98,23 @@ def leased(path: Path) -> Iterator[None]:
     finally:
         ended.set()
         keeper.join()
-        path.unlink(missing_ok=True)
+        if not lost.is_set():
+            path.unlink(missing_ok=True)
+    if lost.is_set():
+        raise BusyError(
+            f"{path.parent} was taken over by another process while this one stood still for more"
+            f" than {STALE_S:.0f} s: wait until that one ends, then run this command again"
+        )
 
 
 def _signature() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}, {time.time_ns()}"
 
 
-def _created(path: Any) -> bool:
+def _created(path: Any, signature: str) -> bool:
     """Write an object that must not be there yet; whether it was not."""
     try:
-        path.fs.pipe_file(path.path, _signature().encode(), mode="create")
+        path.fs.pipe_file(path.path, signature.encode(), mode="create")
     except FileExistsError:
         return False
     return True
