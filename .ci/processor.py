@@ -8,12 +8,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 try:
-    done = subprocess.run(
-        ["git", "diff", "--quiet", "HEAD", "--", "dvc.lock"], cwd=ROOT, check=False
-    )
+    command = ["git", "status", "--porcelain", "--untracked-files=no", "--", "dvc.lock"]
+    changed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False).stdout
 except FileNotFoundError:
     sys.exit()  # without Git nothing is committed
-if done.returncode == 1:
+if changed:
     from pyramid_reid.core.provenance import processor
 
     (ROOT / ".ci" / "processor.txt").write_text(f"{processor()}\n", encoding="utf-8")

@@ -70,11 +70,17 @@ def verify(folder: Path) -> str:
     )
 
 
-printing.end_when_lost()
-if not (ROOT / ".git").exists():
-    sys.exit(
-        "verify: nothing is committed here, as this is no Git repository: clone the project, or run"
-        " `make repro` and `git init && git add -A && git commit`"
-    )
-with tempfile.TemporaryDirectory() as temporary:
-    print(verify(Path(temporary)))
+def main() -> None:
+    """Verify, and say what came out."""
+    printing.end_when_lost()
+    if not (ROOT / ".git").exists():
+        sys.exit(
+            "verify: nothing is committed here, as this is no Git repository: clone the project, or"
+            " run `make repro` and `git init && git add -A && git commit`"
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        print(verify(Path(temporary)))
+
+
+if __name__ == "__main__":
+    main()

@@ -118,6 +118,7 @@ def test_what_ci_runs_again_passes_or_names_the_stage(project, tmp_path):
     clone = tmp_path / "clone"
     call(tmp_path, "git", "clone", "-q", str(project), str(clone))
     shutil.copytree(ROOT / ".ci", clone / ".ci")
+    (clone / ".ci" / "processor.txt").write_text(f"{provenance.processor()}\n")
     verify = (sys.executable, ".ci/verify.py")
     assert "a clone of HEAD gives the committed bytes" in call(clone, *verify)
     (clone / "hidden.txt").write_text("4\n")

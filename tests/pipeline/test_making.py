@@ -541,9 +541,9 @@ def test_the_next_commands_are_commands():
     said = (ROOT / ".ci" / "expectation.sh").read_text()
     from pyramid_reid import cli
 
-    given = cli._parser().parse_args(["index", "CROPS", "--store", "gallery"])
-    assert "pyramid-reid index CROPS --store gallery" in said
-    assert given.store == Path("gallery")
+    given = cli._parser().parse_args(["pack", "--start", "msmt17", "--out", "model"])
+    assert "pyramid-reid pack --start msmt17 --out model" in said
+    assert given.out == Path("model")
     assert "-S fusion.w_ori=0.4" in said
     assert "\n  w_ori: " in (ROOT / "params.yaml").read_text()
 
