@@ -379,6 +379,19 @@ def test_crops_smaller_than_the_patch_are_left_out_and_none_is_an_error():
     assert len(patches.PatchSampler([small, large], (8, 4), (2, 3, 4)).pairs) == 1
     with pytest.raises(UserError, match="32x16 pixels"):
         patches.PatchSampler([small], (8, 4), (2, 3, 4))
+    with pytest.raises(UserError, match="no training crop has a high resolution"):
+        patches.PatchSampler([], (8, 4), (2, 3, 4))
+
+
+def test_of_unknown_cameras_all_that_was_not_down_sampled_is_high_resolution(tmp_path):
+    with CropWriter(tmp_path / "store") as writer:
+        for camera, (role, ratio) in enumerate(
+            [("train", 1), ("train", 2), ("train", 1), ("query", 1), ("gallery", 1)], start=1
+        ):
+            crop = Crop(1 + (camera > 3), camera, role, ratio, f"{camera}.png")
+            writer.add(crop, np.full((8, 4, 3), camera, np.uint8))
+    found = patches.high_resolution(CropStore(tmp_path / "store"), patches.TRAIN, 4)
+    assert [crop[0, 0, 0] for crop in found] == [1, 3]
 
 
 def small_pairs():

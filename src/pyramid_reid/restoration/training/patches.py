@@ -73,7 +73,8 @@ def high_resolution(
     """The high-resolution crops of these roles, (H, W, 3) uint8 each.
 
     High resolution are the crops of the gallery's cameras that were not down-sampled: in a set
-    with natural resolutions the other camera's crops are no target to aim at.
+    with natural resolutions the other camera's crops are no target to aim at. Where cameras are
+    unknown, each image has one of its own: then all count that were not down-sampled.
 
     Args:
         roles: `TRAIN`, `VALIDATION` or `TEST`.
@@ -81,12 +82,10 @@ def high_resolution(
     """
     index = store.index
     cameras = index.camid[index.role == "gallery"].unique()
-    chosen = index[
-        index.camid.isin(cameras)
-        & (index.ratio == 1)
-        & index.role.isin(roles)
-        & (index[["height", "width"]].min(axis=1) >= least)
-    ]
+    wanted = index[index.role.isin(roles) & (index.ratio == 1)]
+    if index.camid.duplicated().any():  # cameras are known
+        wanted = wanted[wanted.camid.isin(cameras)]
+    chosen = wanted[wanted[["height", "width"]].min(axis=1) >= least]
     return [store[int(row)] for row in chosen.index]
 
 
@@ -118,12 +117,17 @@ class PatchSampler:
         pairs: those that are large enough.
 
     Raises:
-        UserError: no pair is large enough.
+        UserError: there is no pair, or none is large enough.
     """
 
     def __init__(
         self, pairs: Sequence[Pair], patch: tuple[int, int], scales: Sequence[int]
     ) -> None:
+        if not pairs:
+            raise UserError(
+                "no training crop has a high resolution to aim at: set"
+                " restoration.extractor=bicubic, or add crops that are not down-sampled"
+            )
         self.patch, self.scales = patch, tuple(scales)
         self.pairs = [
             pair
