@@ -80,14 +80,13 @@ def leased(path: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)  # its process is gone
             if not _created(path, signed[0]):
                 raise BusyError(f"{path.parent} is being written by a process that began just now")
-    ended, lost = Event(), Event()
+    ended = Event()
 
     def renew() -> None:
         while not ended.wait(RENEW_S):
             with suppress(OSError):  # the next one is in time, too
                 if _owner(path) not in signed:
-                    lost.set()
-                    return
+                    return  # told at the end
                 signed.append(_signature())
                 path.write_text(signed[-1], encoding="utf-8")
 
@@ -98,9 +97,10 @@ def leased(path: Path) -> Iterator[None]:
     finally:
         ended.set()
         keeper.join()
-        if not lost.is_set():
+        kept = _owner(path) in signed
+        if kept:
             path.unlink(missing_ok=True)
-    if lost.is_set():
+    if not kept:
         raise BusyError(
             f"{path.parent} was taken over by another process while this one stood still for more"
             f" than {STALE_S:.0f} s: wait until that one ends, then run this command again"

@@ -130,7 +130,7 @@ class Store:
         """The LanceDB table, for what this class has no method for; None while it has no row."""
         if self._opened is None:
             with self._guarded("opened"):
-                if self._begun() and TABLE in _names(self._database):
+                if self._begun():
                     self._opened = self._database.open_table(TABLE)
         return self._opened
 
