@@ -302,7 +302,7 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
     outs = ("data/models/reid/h1",)
     before = content(copy, *outs)
     remove(copy, "data/checkpoints")
-    edit(copy, epochs=8)
+    edit(copy, epochs=8, threads=2)
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def states():
@@ -335,6 +335,8 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
     written = [path.stat().st_mtime_ns for path in states()]
     again = call(copy, *command, "--force")
     assert "; after 8 epochs" in again
+    record = json.loads((records_of(copy) / "train_reid@h1.json").read_text())
+    assert record["numerics"]["threads"] == 2
     assert [path.stat().st_mtime_ns for path in states()] == written
     assert content(copy, *outs) == resumed
     remove(copy, *outs, "data/checkpoints")

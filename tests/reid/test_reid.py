@@ -74,8 +74,18 @@ def test_it_learns_what_can_be_learned(params, tmp_path):
     assert cosine[same].mean() > cosine[~same].mean() + 0.1
 
 
+def test_batches_on_a_thread_each_give_the_bits_of_one_after_the_other(two_threads):
+    extractor = Extractor(osnet.build("osnet_x0_25", 4, 0).eval(), CPU, 256, 128)
+    size = 2 * extractor.batch + 3
+    pictures = np.random.default_rng(0).integers(0, 256, (size, 256, 128, 3), dtype=np.uint8)
+    together = extractor(pictures)
+    torch.set_num_threads(1)
+    alone = [extractor(pictures[s : s + extractor.batch]) for s in range(0, size, extractor.batch)]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
 def test_the_rate_rises_then_falls_to_nearly_nothing(params, tmp_path):
-    _, curve = run(params, tmp_path, epochs=6, warmup_epochs=2, batch_size=32)
+    _, curve = run(params, tmp_path, epochs=6, warmup_epochs=2)
     cosine = [0.5 * (1 + np.cos(np.pi * step / 4)) for step in range(4)]
     np.testing.assert_allclose(curve.lr / params.reid.lr, [0.01, 0.505, *cosine])
 
@@ -160,9 +170,9 @@ def test_a_finished_training_is_kept_without_what_only_going_on_needs(params, tm
 
 
 def test_computing_in_bfloat16_learns_as_float32_does(params, tmp_path, monkeypatch):
-    _, exact = run(params, tmp_path, "exact", epochs=2)
+    _, exact = run(params, tmp_path, "exact")
     monkeypatch.setattr(loop, "BF16", ("cpu",))  # as on a GPU, where kernels are off, too
-    model, rounded = run(params, tmp_path, "rounded", epochs=2)
+    model, rounded = run(params, tmp_path, "rounded")
     assert not rounded.loss.equals(exact.loss)
     np.testing.assert_allclose(rounded.loss, exact.loss, rtol=0.15)
     assert all(p.dtype == torch.float32 for p in model.parameters())

@@ -371,6 +371,14 @@ def test_patches_are_mirrored_now_and_then():
     assert 0 < rising.sum() < 16
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_bicubic_is_torch_s_to_the_bit_whatever_the_layout(layout):
+    x = torch.rand(2, 3, 9, 5).contiguous(memory_format=layout)
+    for scale in (2, 3, 4):
+        wanted = torch.nn.functional.interpolate(x, scale_factor=scale, mode="bicubic")
+        assert torch.equal(bicubic.upsample(x, scale), wanted)
+
+
 def test_crops_smaller_than_the_patch_are_left_out_and_none_is_an_error():
     small, large = (
         patches.make_pair(np.zeros((*size, 3), np.uint8), (2, 3, 4))
