@@ -76,8 +76,7 @@ with connection.connected(address) as ray:
     from conftest import describe
     from pyramid_reid.search.gallery import Patterns
     from pyramid_reid.search.indexing import index, writing
-    from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.search.store import Store, ann
+    from pyramid_reid.search.store import Store
 
     writing.SECONDS = 0.5
     store = Store.create(folder, describe())
@@ -119,9 +118,11 @@ def crowd(tmp_path_factory):
     return folder
 
 
-def until(holds):
+def until(holds, process):
+    """Wait until `holds()`, for no longer than the process that should bring it about runs."""
     deadline = time.monotonic() + HANGS_S
     while not holds():
+        assert process.poll() is None, "it ended before"
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -177,7 +178,7 @@ def test_a_killed_worker_costs_what_it_held(machines, crowd, tmp_path):
 def test_a_killed_driver_goes_on_with_the_rest(machines, crowd, tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
     process = driver(machines, crowd, store, log)
-    until(lambda: (store / "model.json").exists() and sum(ids(store).values()) >= 10)
+    until(lambda: (store / "model.json").exists() and sum(ids(store).values()) >= 10, process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=HANGS_S)
     there = ids(store)
@@ -193,7 +194,7 @@ def test_a_killed_driver_goes_on_with_the_rest(machines, crowd, tmp_path):
 def test_a_machine_leaves_and_another_joins(machines, crowd, tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
     process = driver(machines, crowd, store, log)
-    until(lambda: log.exists() and log.stat().st_size >= 10)
+    until(lambda: log.exists() and log.stat().st_size >= 10, process)
     machines.leave()
     machines.join()
     added, known, copies = ended(process)
