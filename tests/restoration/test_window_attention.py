@@ -1,5 +1,6 @@
 import pytest
 import torch
+from timm.models.swin_transformer import SwinTransformerBlock
 
 from pyramid_reid.core.kernels import torch_only
 from pyramid_reid.restoration.kernels.window_attention import windowed_attention
@@ -43,6 +44,28 @@ def test_training_and_the_switch_leave_it_to_timm(monkeypatch):
         ours(x)
     with torch.inference_mode(), pytest.raises(AssertionError, match="no gradient"):
         ours(x)
+
+
+def test_what_the_shift_parts_weighs_exactly_nothing_and_changes_no_other_gradient(monkeypatch):
+    """With timm's -100 it weighs a subnormal number, which makes products many times slower."""
+    ours, x = block(8, 2, 4), random(2, 16, 8, 8)
+    mask = ours.get_attn_mask(x)
+    weights = torch.softmax(mask + random(*mask.shape), -1)
+    assert torch.equal(weights > 0, mask == 0)
+    assert torch.all((weights == 0) | (weights >= torch.finfo(torch.float32).tiny))
+    timm_s = SwinTransformerBlock.get_attn_mask(ours, x)
+    assert timm_s.unique().tolist() == [-100, 0]
+    assert torch.equal(mask == 0, timm_s == 0)
+
+    def gradients():
+        y = ours(x)
+        return y, *torch.autograd.grad((y * random(*y.shape, seed=3)).sum(), ours.parameters())
+
+    found = gradients()
+    monkeypatch.setattr(ours, "get_attn_mask", lambda _: timm_s)
+    # a bias that only parted tokens have: its gradient is 0 here, and there next to it
+    for gradient, of_timm in zip(found, gradients(), strict=True):
+        torch.testing.assert_close(gradient, of_timm, rtol=0, atol=1e-35)
 
 
 def test_two_tokens_by_hand():

@@ -66,7 +66,11 @@ class SwinBlock(swin_transformer.SwinTransformerBlock):
 def _shift_mask(
     shift: int, height: int, width: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
-    """Mask (windows, N, N) that parts what only the cyclic shift put side by side."""
+    """Mask (windows, N, N) that parts what only the cyclic shift put side by side.
+
+    It is 0 or -inf, where timm has 0 or -100: e^-100 is a subnormal number, with which CPUs
+    multiply many times slower than with 0, and too small to change any sum.
+    """
     with torch.inference_mode(mode=False):  # a training may use it later
         block = swin_transformer.SwinTransformerBlock(
             1, (height, width), 1, window_size=WINDOW, shift_size=shift, always_partition=True
@@ -74,7 +78,7 @@ def _shift_mask(
         mask = block.attn_mask
         if not isinstance(mask, Tensor):
             raise TypeError("timm's Swin block has no attention mask")
-        return mask.to(device, dtype)
+        return torch.where(mask == 0, 0.0, -torch.inf).to(device, dtype)
 
 
 class ResidualSwinGroup(nn.Module):
