@@ -17,7 +17,7 @@ from pyramid_reid.core.runtime import derive_seed, is_main, start_torch
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.restoration.training import patches, pictures, pretrained, quality
 from pyramid_reid.restoration.training.loop import WATCHED, train, untrained
-from pyramid_reid.training import weights_file
+from pyramid_reid.training import origin, weights_file
 from pyramid_reid.training.checkpoints import Checkpoints, digest
 from pyramid_reid.training.distributed import join
 from pyramid_reid.training.live import LiveCurves
@@ -82,7 +82,13 @@ def main(params: Params) -> str:
         else:
             trained.append(train(seen, watched, restoration, seed, device, states, live, first))
         if is_main():
-            reconstructor.save(OUT / split / "model.safetensors", trained[-1].model)
+            origin_of_start = origin.of_file(start.name, first) if start and first else None
+            reconstructor.save(
+                OUT / split / "model.safetensors",
+                trained[-1].model,
+                origin_of_start,
+                trained=not ready,
+            )
             compared.append(quality.compare(trained[-1].model, test))
             if len(trained) == 1:
                 shown = quality.judged(unseen, SHOWN)

@@ -20,6 +20,7 @@ from pyramid_reid.training import weights_file
 from pyramid_reid.training.checkpoints import Checkpoints, digest
 from pyramid_reid.training.distributed import join, main_first
 from pyramid_reid.training.live import LiveCurves, MeanCurve
+from pyramid_reid.training.weights_file import Checkpoint
 
 BRANCH = sys.argv[1]
 CROPS, OUT = crops_of(BRANCH), Path("data/models/reid") / BRANCH
@@ -37,7 +38,7 @@ def main(params: Params) -> str:
         with main_first():
             start = pretrained.find(reid.pretrained, reid.model, reid.pretrained_sha256, FETCHED)
     if start and not reid.epochs:
-        return take_over(start, reid)
+        return take_over(start, reid, params.data.name)
     settings = params.model_dump(include={"seed", "threads", "device"}) | reid.model_dump()
     curve = MeanCurve(OUT / "curve.csv", COLUMNS)
     for split in crops.splits(CROPS):
@@ -51,11 +52,7 @@ def main(params: Params) -> str:
         first = weights_file.of_split(start, split, "reid", BRANCH) if start else None
         key = digest(settings, CROPS / split, *[first] if first else [])
         weights = weights_file.read(first) if first else None
-        recorded = None
-        if reid.pretrained and first and weights:
-            recorded = starts.record(reid.pretrained, first)
-            origin = starts.origin(reid.pretrained, recorded["sha256"])
-            starts.check(origin, weights.weights, params.data.name)
+        recorded = checked(first, weights, reid, params.data.name) if first and weights else None
         pids = store.index.pid.to_numpy()[rows]
         seed = derive_seed(params.seed, "reid", BRANCH, split)
         log = curve.of_split(LiveCurves(LIVE / split))
@@ -74,14 +71,25 @@ def main(params: Params) -> str:
     )
 
 
-def take_over(start: Path, reid: Reid) -> str:
+def checked(path: Path, weights: Checkpoint, reid: Reid, data_name: str) -> dict[str, str]:
+    """What trained the weights that a network starts from, or is; refused if test people did."""
+    told = starts.record(str(reid.pretrained), path)
+    origin = starts.origin(str(reid.pretrained), told["sha256"])
+    starts.check(origin, weights.weights, data_name)
+    return told
+
+
+def take_over(start: Path, reid: Reid, data_name: str) -> str:
     """Write networks that are there already, a copy per split, and an empty curve."""
     if not is_main():
         return ""
     names = crops.splits(CROPS)
     for split in names:
+        path = weights_file.of_split(start, split, "reid", BRANCH)
+        told = checked(path, weights_file.read(path), reid, data_name)
         model, name, height, width = pretrained.finished(start, BRANCH, split, reid)
-        osnet.save(OUT / split / "model.safetensors", model, name, height, width)
+        file = OUT / split / "model.safetensors"
+        osnet.save(file, model, name, height, width, told, trained=False)
     MeanCurve(OUT / "curve.csv", COLUMNS).write()
     return f"{len(names)} network(s) from {start} in {OUT}, not trained: {name}, {height}×{width}"
 

@@ -22,6 +22,7 @@ from pyramid_reid.compare import runs
 from pyramid_reid.core import provenance
 from pyramid_reid.core.crops import CropStore
 from pyramid_reid.core.errors import UserError
+from pyramid_reid.search import description
 
 TINY = {
     "data": {"identities": 6, "images_per_camera": 2, "splits": 2},
@@ -519,6 +520,10 @@ def test_networks_of_another_run_judge_a_set_without_training_images(project, lo
         said[stage] = run_stage(copy, *stage.split("@"))
     assert "; none to train on: for networks that are there already" in said["simulate"]
     assert said["train_reid@ori"].endswith("not trained: osnet_x0_25, 32×16")
+    packed = description.read(copy / "data/model")
+    for part in (packed.restorer, *packed.branches.values()):  # this set's people trained none
+        assert part.trained_on.startswith("unknown (re"), part
+        assert part.licence == "unknown: ask whoever gave the file"
     other = shutil.copytree(project, tmp_path / "other")
     edit(other, rule="market1501")
     for each in (copy, other):

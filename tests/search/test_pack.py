@@ -182,6 +182,34 @@ def test_the_start_of_a_training_and_its_licence_are_told(broken):
     assert told.licence.endswith("Start: research")
 
 
+def test_weights_that_were_taken_over_are_not_said_to_know_the_set_s_people(broken):
+    from pyramid_reid.reid.network import osnet
+    from pyramid_reid.restoration.network import reconstructor
+
+    start = {"trained_on": "other people", "licence": "theirs", "sha256": "0" * 64}
+    path = broken / "data/models/reid/h2/split_0/model.safetensors"
+    model, height, width = osnet.load(path)
+    osnet.save(path, model, "osnet_x0_25", height, width, start, trained=False)
+    path = broken / "data/models/reconstructor/split_0/model.safetensors"
+    plain = path.read_bytes()
+    restorer = reconstructor.load(path)
+    reconstructor.save(path, restorer)
+    assert path.read_bytes() == plain
+    for trained, said in ((False, "other people"), (True, "from weights of other people")):
+        reconstructor.save(path, restorer, start, trained=trained)
+        assert reconstructor.load(path).architecture == restorer.architecture
+        run_stage(broken, "pack_model")
+        told = description.read(broken / "data/model")
+        assert told.restorer.trained_on.endswith(said)
+        assert ("training identities" in told.restorer.trained_on) is trained
+        assert told.restorer.licence.endswith("theirs")
+        assert (told.branches["h2"].trained_on, told.branches["h2"].licence) == (
+            "other people",
+            "theirs",
+        )
+        assert "training identities" in told.branches["h1"].trained_on
+
+
 @pytest.mark.parametrize(
     ("path", "content", "said"),
     [

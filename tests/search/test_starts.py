@@ -117,6 +117,16 @@ def test_another_file_under_the_name_is_refused_by_its_pinned_hash(tmp_path, mon
         pretrained.find("msmt17", "osnet_x0_25", "0" * 64, tmp_path / "new")
 
 
+def test_weights_of_another_run_tell_what_they_started_from(tmp_path):
+    path = tmp_path / "reid/model.safetensors"
+    start = {"trained_on": "MSMT17", "licence": "research", "sha256": "0" * 64}
+    osnet.save(path, osnet.build("osnet_x0_25", 3, 1), "osnet_x0_25", 32, 16, start)
+    told = starts.record(str(path), path)
+    assert told["trained_on"].startswith("unknown (model.safetensors, SHA-256 ")
+    assert told["trained_on"].endswith(", from weights of MSMT17")
+    assert told["licence"].endswith(". Start: research")
+
+
 def test_a_word_that_is_neither_name_nor_file_lists_the_names(tmp_path):
     with pytest.raises(UserError, match=r"msmt is neither a file nor a folder"):
         pretrained.find("msmt", "osnet_x0_25", None, tmp_path)

@@ -20,7 +20,7 @@ from pyramid_reid.reid.training.pretrained import CLASSIFIER, matching
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.search.description import BRANCH_NAMES, BranchNetwork, Description, Restorer
 from pyramid_reid.search.packing import files
-from pyramid_reid.training import weights_file
+from pyramid_reid.training import origin, weights_file
 
 NETWORKS = get_args(Reid.model_fields["model"].annotation)
 SCALES = (2, 3, 4)
@@ -149,9 +149,8 @@ def _network(
 def _restorer(restorer: str, folder: Path) -> Restorer:
     if restorer != "bicubic":
         reconstructor.load(Path(restorer))  # whether it is whole
-        unknown = f"unknown ({restorer}, SHA-256 {files.sha256_of(Path(restorer))})"
-        licence = "unknown: ask whoever gave the file"
-        return files.restorer(Path(restorer), folder, unknown, licence)
+        told = origin.unknown(restorer, files.sha256_of(Path(restorer)))
+        return files.restorer(Path(restorer), folder, told["trained_on"], told["licence"])
     architecture = reconstructor.Architecture(size=None, head_dim=1, scales=SCALES)
     own = folder / "restorer.safetensors"
     reconstructor.save(own, reconstructor.build(architecture, 0))

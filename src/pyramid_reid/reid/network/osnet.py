@@ -51,6 +51,8 @@ def save(
     height: int,
     width: int,
     start: Mapping[str, str] | None = None,
+    *,
+    trained: bool = True,
 ) -> None:
     """Write weights as safetensors, with what rebuilds the network in the metadata.
 
@@ -58,12 +60,15 @@ def save(
         height, width: of the images the network was trained on, in pixels.
         start: what trained the weights that training started from, and their licence; None:
             random weights.
+        trained: whether training changed those of `start`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
     told: dict[str, object] = {"name": name, "height": height, "width": width}
     if start is not None:
         told["start"] = dict(sorted(start.items()))
+    if not trained:
+        told["trained"] = False
     # one key alone: safetensors writes several in an order that differs from run to run
     metadata = {"network": json.dumps(told)}
     path.write_bytes(packed(weights, metadata))

@@ -21,6 +21,7 @@ from torch import Tensor
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import refused_start
 from pyramid_reid.reid.network.definitions import osnet_modules
+from pyramid_reid.training import origin as origins
 
 FOLDER = "PYRAMID_REID_WEIGHTS"
 """Environment variable that names a folder with published weights, looked into first."""
@@ -161,20 +162,24 @@ def origin(name: str, sha256: str) -> Origin:
     for (start, _), known in SHA256.items():
         if known == sha256.lower():
             return ORIGINS[start]
-    unknown = f"unknown ({Path(name).name}, SHA-256 {sha256})"
-    return Origin(unknown, "unknown: ask whoever gave the file")
+    unknown = origins.unknown(Path(name).name, sha256)
+    return Origin(unknown["trained_on"], unknown["licence"])
 
 
 def record(name: str, path: Path) -> dict[str, str]:
-    """What a network's file tells of the weights that its training started from.
+    """What a network's file tells of the weights that it started from, or is.
 
     Args:
         name: `reid.pretrained`.
         path: of the weights.
+
+    Raises:
+        UserError: the file is damaged.
     """
     sha256: str = pooch.file_hash(path)
     trained = origin(name, sha256)
-    return {"trained_on": trained.trained_on, "licence": trained.licence, "sha256": sha256}
+    told = {"trained_on": trained.trained_on, "licence": trained.licence, "sha256": sha256}
+    return origins.with_start(told, path)
 
 
 def check(trained: Origin, weights: Mapping[str, Annotated[Tensor, "..."]], data_name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -144,11 +146,28 @@ def build(architecture: Architecture, seed: int) -> Reconstructor:
     return model
 
 
-def save(path: Path, model: Reconstructor) -> None:
-    """Write weights as safetensors, with the architecture in the metadata."""
+def save(
+    path: Path,
+    model: Reconstructor,
+    start: Mapping[str, str] | None = None,
+    *,
+    trained: bool = True,
+) -> None:
+    """Write weights as safetensors, with the architecture in the metadata.
+
+    Args:
+        start: what trained the weights that training started from, and their licence; None:
+            random weights.
+        trained: whether training changed those of `start`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
-    metadata = {"architecture": model.architecture.model_dump_json()}
+    told = model.architecture.model_dump_json()
+    if start is not None:
+        said = json.loads(told) | {"start": dict(sorted(start.items())), "trained": trained}
+        told = json.dumps(said)
+    # one key alone: safetensors writes several in an order that differs from run to run
+    metadata = {"architecture": told}
     path.write_bytes(packed(weights, metadata))
 
 
@@ -160,8 +179,9 @@ def load(path: Path) -> Reconstructor:
     """
     try:
         with safe_open(path, "pt") as file:
-            raw = (file.metadata() or {})["architecture"]
-        model = build(Architecture.model_validate_json(raw), seed=0)
+            told = json.loads((file.metadata() or {})["architecture"])
+        sizes = {key: value for key, value in told.items() if key not in ("start", "trained")}
+        model = build(Architecture.model_validate_json(json.dumps(sizes)), seed=0)
         model.load_state_dict(load_file(path))
     except (*DAMAGED, SafetensorError) as error:
         raise UserError(

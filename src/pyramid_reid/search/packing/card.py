@@ -95,7 +95,8 @@ def _trained(description: Description) -> str:
     if not description.trained:
         return ""
     rows = [f"- {key.replace('_', ' ')}: {value}" for key, value in description.trained.items()]
-    return "## How it was trained\n\n" + "\n".join(rows)
+    said = "The table above says which files these people trained."
+    return f"## The run that made it\n\n{said}\n\n" + "\n".join(rows)
 
 
 def _tested(description: Description, figures: Mapping[str, Mapping[str, float]] | None) -> str:

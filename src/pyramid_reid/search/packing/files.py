@@ -133,6 +133,9 @@ def extractor_of(architecture: Mapping[str, Any]) -> str:
 def restorer(path: Path, out: Path, trained_on: str, licence: str) -> Restorer:
     """Copy a reconstructor and describe it; one that has learned nothing is said to.
 
+    Args:
+        trained_on, licence: of its training, where its file tells nothing of a start.
+
     Raises:
         UserError: the file is not a reconstructor.
     """
@@ -141,6 +144,7 @@ def restorer(path: Path, out: Path, trained_on: str, licence: str) -> Restorer:
         architecture = json.loads(metadata(path)["architecture"])
         learned = architecture["size"] is not None
         extractor, scales = extractor_of(architecture), tuple(architecture["scales"])
+        trained_on, licence = _origin(architecture, trained_on, licence)
     except (ValueError, TypeError, LookupError) as error:
         raise UserError(f"{path} is not a reconstructor ({reason(error)})") from error
     shutil.copyfile(path, target)
@@ -163,11 +167,7 @@ def _branch(branch: str, folder: Path, out: Path, people: str, name: str) -> Bra
     told = metadata(path)
     try:
         network = json.loads(told["network"])
-        start = network.get("start")
-        trained_on, licence = people, f"{name}: {licence_of(name)}"
-        if start:
-            trained_on = f"{people}, from weights of {start['trained_on']}"
-            licence = f"{licence}. Start: {start['licence']}"
+        trained_on, licence = _origin(network, people, f"{name}: {licence_of(name)}")
         described_as = network["name"], network["height"], network["width"]
     except (ValueError, TypeError, LookupError) as error:
         raise UserError(f"{path} is not a re-identification network ({reason(error)})") from error
@@ -180,6 +180,24 @@ def _branch(branch: str, folder: Path, out: Path, people: str, name: str) -> Bra
         network=described_as[0],
         height=described_as[1],
         width=described_as[2],
+    )
+
+
+def _origin(told: Mapping[str, Any], people: str, licence: str) -> tuple[str, str]:
+    """What trained weights, and under which licence: by their file and the run's training people.
+
+    Args:
+        told: of the file's metadata; `start` where the weights started from others, and `trained`
+            false where they are those.
+    """
+    start = told.get("start")
+    if not start:
+        return people, licence
+    if not told.get("trained", True):
+        return start["trained_on"], start["licence"]
+    return (
+        f"{people}, from weights of {start['trained_on']}",
+        f"{licence}. Start: {start['licence']}",
     )
 
 
