@@ -55,7 +55,7 @@ def main(params: Params) -> str:
     for figure, table in queries.by_resolution(per_query).items():
         write_csv(OUT / f"resolution_{figure}.csv", table)
 
-    calibrated = validation.calibrate(folders, weights)
+    calibrated = validation.calibrate(folders, weights, rule)
     write_json(OUT / "calibration.json", calibrated.to_json())
     validation.draw(PLOTS / "reliability.png", calibrated)
     if calibrated.fitted:

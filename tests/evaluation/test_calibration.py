@@ -117,7 +117,7 @@ def test_pairs_are_those_of_validation_people_in_all_splits(folders, tmp_path):
                     different.append(fused[i, j])
                 elif asked.camid != answer.camid:
                     same.append(fused[i, j])
-    found = validation.calibrate(folders, weights)
+    found = validation.calibrate(folders, weights, "market1501")
     expected = calibration.fit(same, different, 6)
     assert found.fitted.same_pairs == expected.same_pairs == len(same) == 2 * (12 * 3 - 2)
     assert found.fitted.different_pairs == len(different)
@@ -129,13 +129,23 @@ def test_pairs_are_those_of_validation_people_in_all_splits(folders, tmp_path):
     assert found.errors.false_rejects.is_monotonic_increasing
 
 
+def test_pairs_from_one_camera_count_where_the_rule_counts_them():
+    query = pd.DataFrame({"pid": [1, 2], "camid": [7, 7]})
+    gallery = pd.DataFrame({"pid": [1, 1, 2], "camid": [7, 8, 7]})
+    distmat = np.arange(6, dtype=np.float32).reshape(2, 3)
+    same, different = calibration.pairs(distmat, query, gallery, "market1501")
+    assert (same.tolist(), different.tolist()) == ([1], [2, 3, 4])
+    same, different = calibration.pairs(distmat, query, gallery, "all_shot")
+    assert (same.tolist(), different.tolist()) == ([0, 1, 5], [2, 3, 4])
+
+
 def test_many_different_pairs_are_thinned_evenly_whatever_the_runs(folders, tmp_path, monkeypatch):
     write_split(tmp_path, "split_0/validation", 0)
-    whole = validation.calibrate(folders, dict.fromkeys(BRANCHES, 1.0)).fitted
+    whole = validation.calibrate(folders, dict.fromkeys(BRANCHES, 1.0), "market1501").fitted
     monkeypatch.setattr(validation, "AT_MOST", 60)
-    few = validation.calibrate(folders, dict.fromkeys(BRANCHES, 1.0)).fitted
+    few = validation.calibrate(folders, dict.fromkeys(BRANCHES, 1.0), "market1501").fitted
     monkeypatch.setattr("pyramid_reid.evaluation.rankings.rows_at_a_time", lambda _: 1)
-    by_row = validation.calibrate(folders, dict.fromkeys(BRANCHES, 1.0)).fitted
+    by_row = validation.calibrate(folders, dict.fromkeys(BRANCHES, 1.0), "market1501").fitted
     assert few == by_row
     assert few.same_pairs == whole.same_pairs
     assert few.different_pairs == -(-whole.different_pairs // 4)  # 12 * 18 pairs, 60 at most
@@ -150,7 +160,7 @@ def test_where_nothing_is_fitted_the_file_says_why(folders, tmp_path, held_out, 
     write_split(tmp_path, "split_0", 1)
     if held_out:
         write_split(tmp_path, "split_0/validation", 0, cut=cut)
-    found = validation.calibrate(folders, dict.fromkeys(BRANCHES, 0.25))
+    found = validation.calibrate(folders, dict.fromkeys(BRANCHES, 0.25), "market1501")
     told = found.to_json()
     assert told["calibration"] is None
     assert told["thresholds"] == []
@@ -162,5 +172,7 @@ def test_where_nothing_is_fitted_the_file_says_why(folders, tmp_path, held_out, 
 def test_the_picture_has_the_same_bytes_each_time(folders, tmp_path):
     write_split(tmp_path, "split_0/validation", 0)
     for name in ("a.png", "b.png"):
-        validation.draw(tmp_path / name, validation.calibrate(folders, dict.fromkeys(BRANCHES, 1)))
+        validation.draw(
+            tmp_path / name, validation.calibrate(folders, dict.fromkeys(BRANCHES, 1), "market1501")
+        )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from pyramid_reid.core.errors import UserError
+from pyramid_reid.retrieval.metrics import Rule
 
 STEPS = 100
 """Of Newton's method, which needs some ten."""
@@ -109,17 +110,21 @@ def pairs(
     distmat: Annotated[NDArray[np.float32], "num_query num_gallery"],
     query: pd.DataFrame,
     gallery: pd.DataFrame,
+    rule: Rule,
 ) -> tuple[
     Annotated[NDArray[np.float32], "same_pairs"], Annotated[NDArray[np.float32], "different_pairs"]
 ]:
-    """Distances of pairs of the same person from two cameras, and of different people.
+    """Distances of pairs of the same person that count by the rule, and of different people.
 
     Args:
         query, gallery: columns pid, camid.
+        rule: all_shot counts pairs from one camera, too; by the others they are no matches.
     """
     same = query.pid.to_numpy()[:, None] == gallery.pid.to_numpy()
-    other_camera = query.camid.to_numpy()[:, None] != gallery.camid.to_numpy()
-    return distmat[same & other_camera], distmat[~same]
+    counted = same
+    if rule != "all_shot":
+        counted = same & (query.camid.to_numpy()[:, None] != gallery.camid.to_numpy())
+    return distmat[counted], distmat[~same]
 
 
 def errors_at(

@@ -18,6 +18,7 @@ from pyramid_reid.evaluation.calibration import Fit, errors_at, fit, pairs, reli
 from pyramid_reid.evaluation.rankings import common_splits, distance_runs, labels
 from pyramid_reid.evaluation.weight_sweep import VALIDATION
 from pyramid_reid.retrieval.fusion import fuse
+from pyramid_reid.retrieval.metrics import Rule
 
 AT_MOST = 10**6
 """Pairs of different people of a split that are kept, taken at even steps: more change nothing."""
@@ -56,12 +57,13 @@ class Calibrated:
         return {"calibration": fitted, "why_none": self.why_none, "thresholds": thresholds}
 
 
-def calibrate(folders: Mapping[str, Path], weights: Mapping[str, float]) -> Calibrated:
+def calibrate(folders: Mapping[str, Path], weights: Mapping[str, float], rule: Rule) -> Calibrated:
     """Fit the probability of the same person on the fused distances of validation identities.
 
     Args:
         folders: of each branch's distances, with a subfolder per split.
         weights: of each branch; divided by their sum, so that distances lie in [0, 2].
+        rule: by which rankings are judged; it says which pairs of a person count.
 
     Raises:
         UserError: the branches do not belong together, or a file is damaged.
@@ -73,7 +75,7 @@ def calibrate(folders: Mapping[str, Path], weights: Mapping[str, float]) -> Cali
         return Calibrated(None, NONE_HELD_OUT, pd.DataFrame(), pd.DataFrame())
     total = sum(weights.values())
     shares = {branch: weight / total for branch, weight in weights.items()}
-    found = [_of_split(folders, split, shares) for split in held_out]
+    found = [_of_split(folders, split, shares, rule) for split in held_out]
     same, different = (np.concatenate([each[kind] for each in found]) for kind in (0, 1))
     identities = len(set().union(*(each[2] for each in found)))
     try:
@@ -92,7 +94,7 @@ def calibrate(folders: Mapping[str, Path], weights: Mapping[str, float]) -> Cali
 
 
 def _of_split(
-    folders: Mapping[str, Path], split: str, shares: Mapping[str, float]
+    folders: Mapping[str, Path], split: str, shares: Mapping[str, float], rule: Rule
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], set[int]]:
     """Fused distances of the same and of different people in a split, and its people."""
     query, gallery = labels({branch: folder / split for branch, folder in folders.items()})
@@ -104,7 +106,7 @@ def _of_split(
             fused = fuse(parts, shares)
         except ValueError as error:
             raise UserError(f"{split}: {error}; run `dvc repro`") from error
-        kinds = pairs(fused, query.iloc[start : start + len(fused)], gallery)
+        kinds = pairs(fused, query.iloc[start : start + len(fused)], gallery, rule)
         same.append(kinds[0])
         different.append(kinds[1][-seen % step :: step])
         seen += len(kinds[1])
