@@ -166,6 +166,15 @@ def test_what_does_not_learn_has_no_weights_to_start_from(tmp_path, raw_params, 
         load(write(tmp_path, raw_params))
 
 
+def test_a_reconstructor_named_as_published_reid_weights_needs_its_hash(tmp_path, raw_params):
+    raw_params["restoration"] |= {"extractor": "han_light", "pretrained": "msmt17"}
+    with pytest.raises(UserError, match="msmt17 is neither a file nor a folder"):
+        load(write(tmp_path, raw_params))
+    raw_params["restoration"]["pretrained"] = "none"
+    raw_params["reid"]["pretrained"] = "msmt17"  # known by its name there
+    assert load(write(tmp_path, raw_params)).reid.pretrained == "msmt17"
+
+
 def test_what_is_not_trained_is_named(tmp_path, raw_params):
     raw_params["reid"] |= {"epochs": 0, "pretrained": "none"}
     with pytest.raises(UserError, match=r"reid\.epochs: 0 trains nothing: name the networks"):

@@ -130,7 +130,7 @@ class Data(Section):
 
 
 class Simulate(Section):
-    """What differs from the set's own protocol (`protocols.Protocol`); None keeps its value."""
+    """What differs from the set's own protocol (`protocol.Protocol`); None keeps its value."""
 
     low_camera: int | Annotated[str, Field(min_length=1)] | None
     ratios: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(strict=False)] | None
@@ -468,7 +468,8 @@ def _check_start(path: Path, section: str, settings: Restoration | Reid) -> None
     would rerun nothing, and nobody could tell what a result came from.
     """
     start = settings.pretrained
-    if start is None or start in NAMED_STARTS or settings.pretrained_sha256 is not None:
+    named = section == "reid" and start in NAMED_STARTS
+    if start is None or named or settings.pretrained_sha256 is not None:
         return
     if not Path(start).exists():
         where = f"{path}: {section}.pretrained"
