@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from pyramid_reid.core import printing
 from pyramid_reid.core.params import VARIANTS
 from pyramid_reid.datasets.registry import DATASETS
-from pyramid_reid.protocol.presets import PROTOCOLS, VARIANT_PROTOCOLS, Protocol
+from pyramid_reid.protocol.of_sets import PROTOCOLS, VARIANT_PROTOCOLS, Protocol
 
 printing.end_when_lost()
 

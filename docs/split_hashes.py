@@ -22,12 +22,12 @@ sys.path.insert(0, str(ROOT / "src"))
 from pyramid_reid.core import printing  # noqa: E402 - need the path above
 from pyramid_reid.datasets.registry import DATASETS  # noqa: E402
 from pyramid_reid.protocol import roles  # noqa: E402 - needs the path above
-from pyramid_reid.protocol.presets import preset  # noqa: E402
+from pyramid_reid.protocol.of_sets import of_set  # noqa: E402
 
 
 def hashes(name: str, variant: str | None, root: Path, seed: int) -> pd.DataFrame:
     """A row per split: data, protocol, seed, split, sha256."""
-    dataset, rules = DATASETS[name], preset(name, variant)
+    dataset, rules = DATASETS[name], of_set(name, variant)
     images = [(i.path, i.pid, i.camid, i.role, "") for i in dataset.read(root, variant)]
     raw = pd.DataFrame(images, columns=["path", "pid", "camid", "role", "sha256"])
     test_sets = [set(pids) for pids in dataset.test_sets(root)] if dataset.test_sets else []

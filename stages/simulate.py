@@ -13,7 +13,7 @@ import pandas as pd
 from pyramid_reid.core import crops, protocol_record, raw_set
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Params
-from pyramid_reid.protocol import card, checks, packing, presets, roles
+from pyramid_reid.protocol import card, checks, of_sets, packing, roles
 
 RAW, OUT = Path("data/raw"), Path("data/crops")
 CARD, PICTURE = Path("metrics/dataset.json"), Path("plots/dataset.png")
@@ -32,8 +32,8 @@ def main(params: Params) -> str:
     if simulate.low_camera not in {None, "random"}:
         number = raw_set.camera_number(simulate.low_camera, RAW)
         simulate = simulate.model_copy(update={"low_camera": number})
-    rules = presets.resolve(data.name, data.variant, data.splits, simulate)
-    recorded = presets.record(rules)
+    rules = of_sets.resolve(data.name, data.variant, data.splits, simulate)
+    recorded = of_sets.record(rules)
     root, raw = image_folder(data.root), raw_set.read_images(RAW)
     rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     drawn = params.reid.validation_identities, raw_set.read_test_sets(RAW)

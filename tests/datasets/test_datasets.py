@@ -8,7 +8,7 @@ from pyramid_reid.core.raw_set import load_pixels
 from pyramid_reid.datasets import layout
 from pyramid_reid.datasets.layout import RawImage
 from pyramid_reid.datasets.registry import DATASETS
-from pyramid_reid.protocol.presets import PROTOCOLS
+from pyramid_reid.protocol.of_sets import PROTOCOLS
 from pyramid_reid.protocol.roles import assign
 
 

@@ -16,7 +16,7 @@ from pyramid_reid.core import params as params_module
 from pyramid_reid.core import protocol_record
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.protocol import presets
+from pyramid_reid.protocol import of_sets
 
 OUTPUT = """Running stage 'train_reid@ori':
 > python stages/train_reid.py ori
@@ -38,7 +38,7 @@ def project(folder, split, distmats, validation="ori"):
         "weights": {"validation": chosen, "oracle_test": chosen, "nearest_equal": chosen},
     }
     (folder / "data/crops").mkdir()
-    protocol_record.write(folder / "data/crops", presets.record(presets.PROTOCOLS["viper"]))
+    protocol_record.write(folder / "data/crops", of_sets.record(of_sets.PROTOCOLS["viper"]))
     (folder / "metrics").mkdir()
     for name, content in metrics.items():
         (folder / f"metrics/{name}.json").write_text(json.dumps(content))

@@ -25,7 +25,7 @@ from pyramid_reid.datasets.layout import RawImage
 from pyramid_reid.datasets.registry import DATASETS
 from pyramid_reid.evaluation import mean_colour
 from pyramid_reid.protocol import card
-from pyramid_reid.protocol.presets import PROTOCOLS
+from pyramid_reid.protocol.of_sets import PROTOCOLS
 from pyramid_reid.protocol.roles import assign, digest
 from pyramid_reid.restoration.training import patches
 from pyramid_reid.retrieval.metrics import evaluate, summary

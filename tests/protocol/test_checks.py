@@ -28,6 +28,13 @@ def test_a_person_in_both_parts_is_named_with_two_images():
     assert "person 1 is in training (a) and in test (f)" in problem
 
 
+def test_a_test_person_who_is_held_out_of_training_is_named_too():
+    held_out = [("g", 4, 2, "val_query"), ("h", 4, 1, "val_gallery")]
+    assert checks.of_split(table(*SOUND, *held_out), "market1501") == []
+    (problem,) = checks.of_split(table(*SOUND, *held_out, ("f", 4, 1, "gallery")), "market1501")
+    assert "person 4 is in training (g) and in test (f)" in problem
+
+
 def copied(*rows):
     """A sound split and one more file under several labels."""
     crops = table(*SOUND, *rows)

@@ -7,8 +7,8 @@ from PIL import Image
 
 from pyramid_reid.core.crops import CropStore
 from pyramid_reid.protocol.degradation import downsample
+from pyramid_reid.protocol.of_sets import Protocol
 from pyramid_reid.protocol.packing import pack, unreadable
-from pyramid_reid.protocol.presets import Protocol
 from pyramid_reid.protocol.roles import assign
 
 PROTOCOL = Protocol("two cameras", "a test", low_camera=2, ratios=(2, 3))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyramid_reid.core import params, protocol_record
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.protocol import checks
-from pyramid_reid.protocol.presets import PROTOCOLS, VARIANT_PROTOCOLS, Protocol, record, resolve
+from pyramid_reid.protocol.of_sets import PROTOCOLS, VARIANT_PROTOCOLS, Protocol, record, resolve
 from pyramid_reid.protocol.roles import LEFT_OUT, assign, decide, digest, left_out, split_identities
 
 CAMERA_2 = Protocol("two cameras", "a test", low_camera=2, ratios=(2, 3, 4))
@@ -210,7 +210,23 @@ def given_params(raw_params, name, variant=None, **values):
     return name, variant, made.data.splits, made.simulate
 
 
-def test_params_change_the_preset_and_empty_ones_keep_it(raw_params):
+def test_validation_people_are_asked_for_as_test_people_are():
+    """A set that lets every camera ask, where its roles are drawn and one camera is the LR side."""
+    protocol = replace(CAMERA_2, mixed=True)
+    made = assign(raw(12, cameras=(1, 2, 3)), protocol, 1, 0, validation=2)
+    cameras = made.groupby("role").camid.agg(set)
+    assert cameras["val_query"] == cameras["query"] == {2}
+    assert cameras["val_gallery"] == cameras["gallery"] == {1, 3}
+    ratios = made.groupby("role").ratio.min()
+    assert ratios["val_query"] >= 2
+    assert (made.ratio[made.role == "val_gallery"] == 1).all()
+    # official roles without an LR side stay as they were: each camera asks
+    official = replace(OFFICIAL, mixed=True)
+    made = assign(market(), official, 1, 0, validation=1)
+    assert made.camid[made.role == "val_query"].nunique() > 1
+
+
+def test_params_change_the_protocol_and_empty_ones_keep_it(raw_params):
     assert resolve(*given_params(raw_params, "viper")) == PROTOCOLS["viper"]
     raw_params["data"]["splits"] = 3
     changed = resolve(*given_params(raw_params, "viper", interpolation="lanczos", ratios=[4]))

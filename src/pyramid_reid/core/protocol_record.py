@@ -1,6 +1,6 @@
 """The protocol that the crops follow, for later stages: a small file next to the crops.
 
-It records the protocol only, from the preset and `simulate.*`, without `evaluation.rule`: another
+It records the protocol only, from the set and `simulate.*`, without `evaluation.rule`: another
 rule does not change the crops.
 """
 
@@ -27,7 +27,7 @@ class ProtocolRecord(BaseModel):
         rule: by which its publications judge rankings.
         splits: number of identity splits.
         ratios: down-sampling factors of the LR side; empty where resolutions differ by nature.
-        interpolation, degradation: how LR crops are made, as `protocols.Protocol` has them.
+        interpolation, degradation: how LR crops are made, as `protocol.Protocol` has them.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)

@@ -1,4 +1,4 @@
 """From a raw set to crops: identity splits, roles, low resolution, checks, and the data card.
 
-`presets` names the protocol of each set; `roles` decides which crops are queries and gallery.
+`of_sets` has the protocol of each set; `roles` decides which crops are queries and gallery.
 """

@@ -64,7 +64,7 @@ def sentence(card: Mapping[str, float]) -> str:
     """How large the rankings are, and what the protocol leaves out.
 
     Args:
-        card: of `describe`, with what `protocol.left_out` counts; of several splits their mean.
+        card: of `describe`, with what `roles.left_out` counts; of several splits their mean.
     """
     mean, least = card["gallery_ranked_mean"], card["gallery_ranked_min"]
     size = f"{mean:.0f}" if mean == least else f"{mean:.0f} (at least {least:.0f})"

@@ -64,7 +64,7 @@ def of_split(assigned: pd.DataFrame, rule: Rule, *, allow_duplicates: bool = Fal
     """Problems of one split: leaks from training to test, and queries that nothing can match.
 
     Args:
-        assigned: columns path, pid, camid, role, sha256, as `protocol.assign` returns them.
+        assigned: columns path, pid, camid, role, sha256, as `roles.assign` returns them.
         rule: by which rankings will be judged.
         allow_duplicates: whether `duplicates` are no problem.
     """
@@ -101,7 +101,15 @@ def _duplicate(same: pd.DataFrame) -> str:
 
 
 def _shared_people(assigned: pd.DataFrame) -> Iterable[str]:
-    part = assigned.role.map({"train": "train", "query": "test", "gallery": "test"})
+    part = assigned.role.map(
+        {
+            "train": "train",
+            "val_query": "train",  # held out of the training people
+            "val_gallery": "train",
+            "query": "test",
+            "gallery": "test",
+        }
+    )
     parts_of = part.groupby(assigned.pid).nunique()
     for pid in parts_of[parts_of > 1].index:
         own = assigned.path[assigned.pid == pid]

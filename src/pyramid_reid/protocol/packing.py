@@ -19,7 +19,7 @@ from pyramid_reid.core.raw_set import load_pixels
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.core.threads import in_order
 from pyramid_reid.protocol.degradation import camera, downsample
-from pyramid_reid.protocol.presets import Protocol
+from pyramid_reid.protocol.of_sets import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def pack(
     Args:
         root: folder of the raw images.
         paths: of all images below it, in the order that the stores shall have.
-        splits: as `protocol.assign` returns them, by number.
+        splits: as `roles.assign` returns them, by number.
         seed: of the camera degradation.
 
     Returns:

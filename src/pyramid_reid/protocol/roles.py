@@ -1,7 +1,7 @@
 """Which crops are queries, gallery or training, and which become low resolution.
 
-`decide` starts from the preset of the set (`presets`): it splits identities, takes the queries from
-the low-resolution side and the gallery from the other, and draws the down-sampling factors.
+`decide` starts from the protocol of the set (`of_sets`): it splits identities, takes the queries
+from the low-resolution side and the gallery from the other, and draws the down-sampling factors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.runtime import derive_seed
-from pyramid_reid.protocol.presets import Protocol
+from pyramid_reid.protocol.of_sets import Protocol
 
 COLUMNS = ["path", "pid", "camid", "role", "ratio", "sha256"]
 
@@ -159,7 +159,9 @@ def decide(
     else:
         role, why = _random_roles(raw, low, seed, split, test_sets)
     train = raw[role == "train"]
-    sides = None if protocol.mixed or not low.any() else low[train.index]
+    # held-out people are asked for as test people are
+    anywhere = not low.any() or (official and protocol.mixed)
+    sides = None if anywhere else low[train.index]
     held_out = _held_out(train, sides, validation, seed, split)
     of_held_out = train[train.pid.isin(held_out)]
     is_query = (

@@ -1,8 +1,8 @@
 """Augmentation of a whole batch at once, as a pure function of images and random numbers.
 
 torchreid's augmentations for OSNet, with the same strengths: mirror, random crop of the enlarged
-image, colour jitter, random erasing; each image uses its own random numbers. Two differences: every
-image has been resized once before, and brightness always changes before contrast.
+image, colour jitter, random erasing; each image uses its own random numbers. docs/reid.md lists
+what differs from torchreid.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def make_pair(
     Args:
         ratio: by which the input is down-sampled; by default the largest scale, so that no target
             is larger than the crop.
-        rng: makes the input as a cheap camera would (`degrade.camera`); without, it is only
-            down-sampled.
+        rng: makes the input as a cheap camera would (`protocol.degradation.camera`); without, it is
+            only down-sampled.
 
     Raises:
         ValueError: the crop is smaller than the ratio.

@@ -1,7 +1,7 @@
-"""The benchmarks' protocols as data: one named preset per set, and how params change it.
+"""The benchmarks' protocols as data: one per set, and how params change it.
 
 Publications build the multi-low-resolution (MLR) sets differently, and none published its lists.
-Each preset names its source; what differs between repositories is a param.
+Each names its source; what differs between repositories is a param.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ VARIANT_PROTOCOLS = {
 """Of the variants whose protocol is another one than that of their set."""
 
 
-def preset(name: str, variant: str | None) -> Protocol:
+def of_set(name: str, variant: str | None) -> Protocol:
     """The protocol of a set, of which a name says the variant where there are several.
 
     Args:
@@ -178,12 +178,12 @@ def preset(name: str, variant: str | None) -> Protocol:
 
 
 def resolve(name: str, variant: str | None, splits: int | None, simulate: Simulate) -> Protocol:
-    """The preset of a data set with the params that are given put in the place of its own.
+    """The protocol of a data set with the params that are given put in the place of its own.
 
     Args:
         name: `data.name`.
         variant: `data.variant`; None is the set's first.
-        splits: `data.splits`; None keeps the preset's, as does None in `simulate`.
+        splits: `data.splits`; None keeps the protocol's, as does None in `simulate`.
 
     Raises:
         UserError: the params contradict each other.
@@ -191,7 +191,7 @@ def resolve(name: str, variant: str | None, splits: int | None, simulate: Simula
     given = {key: value for key, value in dict(simulate).items() if value is not None}
     if splits is not None:
         given["splits"] = splits
-    protocol = replace(preset(name, variant), **given)
+    protocol = replace(of_set(name, variant), **given)
     if protocol.ratios and protocol.low_camera is None:
         raise UserError(
             f"simulate.ratios is {list(protocol.ratios)}, but {protocol.name} has no side of low"
