@@ -4,6 +4,7 @@ Prints one figure per line, `NAME VALUE UNIT`:
 
     python -m benchmarks.restoration.speed                       # crops of made-up sizes
     python -m benchmarks.restoration.speed --data-root FOLDER    # those of FOLDER/CAVIAR4REID
+    python -m benchmarks.restoration.speed --part training       # this one alone
     python -m benchmarks.restoration.speed --quick
 
 `generation` stands beside one crop at a time in the default memory format, padded by what is
@@ -262,7 +263,7 @@ def _theirs(model: Reconstructor, batches: Iterator[Batch], block: int) -> Calla
     return work
 
 
-def arithmetic(*, quick: bool) -> None:
+def arithmetic(_: Path | None, *, quick: bool) -> None:
     """GFLOP/s of a large product, and of each network in inference and in training."""
     a = torch.rand(2048, 2048)
     (seconds,) = alternate(3, lambda: a @ a)
@@ -299,9 +300,13 @@ def show(name: str, value: float, unit: str) -> None:
     print(f"restoration.{name} {value:.2f} {unit}", flush=True)
 
 
+PARTS = {"arithmetic": arithmetic, "generation": generation, "training": training}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--part", choices=PARTS, help="this one alone")
     parser.add_argument("--quick", action="store_true", help="few crops, the demo's network alone")
     parser.add_argument("--data-root", type=Path, help="folder that holds CAVIAR4REID/")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
@@ -312,9 +317,8 @@ def main() -> None:
     start_torch("cpu", PARAMS.threads)
     kind = "CAVIAR4REID" if arguments.data_root else "made-up sizes"
     print(f"# {platform.machine()}, {os.cpu_count()} cores, {PARAMS.threads} threads; {kind}")
-    arithmetic(quick=arguments.quick)
-    generation(arguments.data_root, quick=arguments.quick)
-    training(arguments.data_root, quick=arguments.quick)
+    for part in [arguments.part] if arguments.part else PARTS:
+        PARTS[part](arguments.data_root, quick=arguments.quick)
 
 
 if __name__ == "__main__":

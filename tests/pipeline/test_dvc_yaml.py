@@ -2,6 +2,7 @@
 
 import ast
 import os
+import runpy
 import subprocess
 import sys
 from functools import cache
@@ -269,3 +270,14 @@ def test_the_package_s_door_loads_nothing_by_itself():
     loaded = modules_after("import pyramid_reid")
     assert "pyramid_reid" in loaded
     assert not {"numpy", "torch", "pyramid_reid.search"} & loaded
+
+
+def test_a_lock_of_several_runs_is_told_from_one():
+    torn = runpy.run_path(str(ROOT / ".ci/check_lock.py"))["torn"]
+    lock = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
+    assert torn(lock) == []
+    (read,) = [
+        dep for dep in lock["stages"]["train_reid@h1"]["deps"] if dep["path"] == "data/pyramid/h1"
+    ]
+    read["md5"] = "0" * 32
+    assert torn(lock) == ["train_reid@h1 read another data/pyramid/h1 than was made"]
