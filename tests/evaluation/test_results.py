@@ -16,6 +16,7 @@ from pyramid_reid.core import params as params_module
 from pyramid_reid.core import protocol_record
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.evaluation import queries
 from pyramid_reid.protocol import presets
 
 OUTPUT = """Running stage 'train_reid@ori':
@@ -299,6 +300,24 @@ def test_the_demo_is_recorded_by_seed_and_told_beside_its_control(tmp_path, caps
     assert row["seed 4"] == f"{one['rank1']:.1f} / {one['mAP']:.1f}"
     assert row["mean ± deviation"] == f"{one['rank1']:.1f} ± 0.0 / {one['mAP']:.1f} ± 0.0"
     assert "four seeds of ori: Rank-1 +0.0 [+0.0, +0.0] p 1.000" in demo.against_control(found)
+
+
+def of_one_person(seed, reached):
+    """A record whose one query, of person 6, reached so much in a fusion with equal weights."""
+    told = dict.fromkeys(queries.KEYS[1:], 6) | {
+        f"equal.{figure}": reached for figure in queries.FIGURES
+    }
+    return records.Record(seed, {}, pd.DataFrame([told]))
+
+
+def test_each_seed_of_the_demo_has_people_of_its_own():
+    found = {
+        "seeds": [of_one_person(seed, 50.0) for seed in (1, 2)],
+        "pyramid": [of_one_person(1, 90.0), of_one_person(2, 70.0)],
+    }
+    # persons 6 of two seeds are two people, who gain 40 and 20. Of the four patterns of signs those
+    # of equal signs reach 60 in sum. A resample that holds one of them alone has that one's gain.
+    assert "Rank-1 +30.0 [+20.0, +40.0] p .500" in demo.against_control(found)
 
 
 def test_seed_1_of_the_demos_table_is_the_committed_demo():
