@@ -254,6 +254,26 @@ def test_queries_are_grouped_by_ratio_or_by_height():
     assert [chosen.sum() for chosen in groups.values()] == [2, 2, 2]
 
 
+def of_queries(split, reached):
+    """A record of a query per person, which reached so much in a fusion with equal weights."""
+    told = {key: list(reached) for key in queries.KEYS[1:]}
+    told |= {f"equal.{figure}": list(reached.values()) for figure in queries.FIGURES}
+    return records.Record(split, {}, pd.DataFrame(told))
+
+
+def test_a_group_s_figures_and_their_difference_are_means_over_splits():
+    of = {
+        "a": [of_queries(0, {1: 40.0}), of_queries(1, {2: 10.0, 3: 10.0, 4: 10.0})],
+        "b": [of_queries(0, {1: 80.0}), of_queries(1, {2: 20.0, 3: 20.0, 4: 20.0})],
+    }
+    control, better = Row("control", "a", "equal"), Row("better", "b", "equal")
+    every = {"all": comparison.per_query(of, control).pid > 0}
+    told = comparison.by_group(of, [control, better], control, every)
+    # (40 + 10) / 2 and (80 + 20) / 2; over queries it would be 70 / 4 and 140 / 4
+    assert told["all"].tolist() == ["25.0", "50.0"]
+    assert told["all − control"][1].startswith("+25.0 ")
+
+
 def judged(split, pids, heights_px, precision):
     """As `comparison.per_query` makes it."""
     return pd.DataFrame(
@@ -302,18 +322,10 @@ def test_the_demo_is_recorded_by_seed_and_told_beside_its_control(tmp_path, caps
     assert "four seeds of ori: Rank-1 +0.0 [+0.0, +0.0] p 1.000" in demo.against_control(found)
 
 
-def of_one_person(seed, reached):
-    """A record whose one query, of person 6, reached so much in a fusion with equal weights."""
-    told = dict.fromkeys(queries.KEYS[1:], 6) | {
-        f"equal.{figure}": reached for figure in queries.FIGURES
-    }
-    return records.Record(seed, {}, pd.DataFrame([told]))
-
-
 def test_each_seed_of_the_demo_has_people_of_its_own():
     found = {
-        "seeds": [of_one_person(seed, 50.0) for seed in (1, 2)],
-        "pyramid": [of_one_person(1, 90.0), of_one_person(2, 70.0)],
+        "seeds": [of_queries(seed, {6: 50.0}) for seed in (1, 2)],
+        "pyramid": [of_queries(1, {6: 90.0}), of_queries(2, {6: 70.0})],
     }
     # persons 6 of two seeds are two people, who gain 40 and 20. Of the four patterns of signs those
     # of equal signs reach 60 in sum. A resample that holds one of them alone has that one's gain.
