@@ -165,7 +165,8 @@ def tasks(
     told: argparse.Namespace,
 ) -> list[Task]:
     """All tasks, in order of the plan: first what all splits have."""
-    given: dict[str, object] = {"device": told.device}
+    usual = "cuda" if told.size == "paper" else "cpu"
+    given: dict[str, object] = {"device": told.device or usual}
     if told.restorer:
         restorer = told.restorer.resolve()
         given |= dict(zip(RESTORER, (str(restorer), sha256(restorer)), strict=True))
@@ -250,7 +251,9 @@ def main() -> None:
     running.add_argument("--experiments", nargs="+", help="only these")
     running.add_argument("--restorer", type=Path, help="trained on pooled crops (docs/results.md)")
     running.add_argument("--jobs", type=int, default=1, help="at once")
-    running.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    running.add_argument(
+        "--device", choices=("cpu", "cuda"), help="default: cpu, with --paper cuda"
+    )
     running.add_argument("--scratch", type=Path, help="folder for workspaces, kept; default: none")
     telling = actions.add_parser("params", help="print the params of a block")
     telling.add_argument("block", choices=plan.BLOCKS)

@@ -1,5 +1,6 @@
 """Records of experiments and what is told from them, on rankings small enough to count by hand."""
 
+import argparse
 import json
 from dataclasses import replace
 
@@ -181,6 +182,50 @@ def test_every_experiment_has_valid_params(tmp_path, data, block, experiment, si
         restorer = tmp_path / "restorer.safetensors"
         given |= dict(zip(rows.RESTORER, (str(restorer), "a" * 64), strict=True))
     params_module.Params.model_validate(workspace.with_params(given))
+
+
+@pytest.mark.parametrize("data", plan.FOLDERS)
+@pytest.mark.parametrize("block", plan.BLOCKS)
+def test_experiments_differ_at_the_papers_size_too(block, data):
+    told = set()
+    for name, of in plan.BLOCKS[block].experiments.items():
+        given = plan.settings(block, data, name, "paper")
+        shown = json.dumps(given, sort_keys=True, default=str)
+        told.add((shown, of.alone, of.trained, of.aligned))
+    assert len(told) == len(plan.BLOCKS[block].experiments)
+
+
+def test_the_papers_size_leaves_experiments_what_they_are():
+    of = {
+        name: plan.settings("msmt17", "caviar4reid", name, "paper")
+        for name in plan.MSMT17.experiments
+    }
+    # the paper's: 250 epochs of batches of 64, 5000 iterations; 10 epochs of the classifier alone
+    assert {name: each["reid.epochs"] for name, each in of.items()} == dict.fromkeys(of, 250) | {
+        "zero_shot": 0
+    }
+    assert {each["reid.fixed_epochs"] for each in of.values()} == {10}
+    assert {each["reid.batch_size"] for each in of.values()} == {64}
+    assert {name for name, each in of.items() if each["restoration.iterations"] == 0} == {
+        *("han", "zero_shot", "plain", "joint", "own_sizes")
+    }  # so they take the weights of --restorer
+    assert of["han_own"]["restoration.iterations"] == 5000
+    assert of["own_sizes"]["reid.height"] == "{ori:128,h1:192,h2:256,h3:320}"
+    assert (of["seeds"]["reid.height"], of["seeds"]["reid.width"]) == (256, 128)
+    assert (of["plain"]["reid.ema"], of["han"]["reid.ema"]) == (0.0, 0.98)
+    assert of["swinir_own"]["restoration.extractor"] == "swinir"
+    assert of["bicubic"]["restoration.extractor"] == "bicubic"
+    scratch = plan.settings("scratch", "prid2011", "swinir", "paper")
+    assert (scratch["reid.epochs"], scratch["reid.validation_identities"]) == (250, 20)
+    assert "reid.fixed_epochs" not in scratch  # of a start alone
+
+
+def test_the_papers_size_runs_on_a_gpu_unless_told_otherwise(tmp_path):
+    for device, used in ((None, "cuda"), ("cpu", "cpu")):
+        told = argparse.Namespace(device=device, restorer=None, records=tmp_path, size="paper")
+        task, *_ = rows.tasks("msmt17", {"prid2011": tmp_path}, [0], ["seeds"], tmp_path, told)
+        given = plan.settings(task.block, task.data, "seeds", task.size) | dict(task.given)
+        assert given["device"] == used
 
 
 def test_rows_name_what_the_experiments_record():
