@@ -38,7 +38,7 @@ pin_environment(threads=1)
 
 import torch  # noqa: E402
 from benchmarks.results import plan, records, rivals  # noqa: E402
-from benchmarks.results.workspace import Workspace, with_params  # noqa: E402
+from benchmarks.results.workspace import Workspace, stages, with_params  # noqa: E402
 
 RECORDS = ROOT / "docs" / "results"
 
@@ -147,6 +147,7 @@ def run(tasks: Sequence[Task], jobs: int) -> None:
     Raises:
         UserError: some failed.
     """
+    stages()  # read before others are started: they have the code of now
     with get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
         failed = 0
         for number, (said, succeeded) in enumerate(pool.imap_unordered(work, tasks), 1):

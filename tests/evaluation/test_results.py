@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +13,11 @@ import yaml
 from benchmarks.results import comparison, demo, heights, pictures, plan, records, rows, workspace
 from benchmarks.results.comparison import Row
 from conftest import ROOT
+from PIL import Image
 from test_evaluation import BAD, GOOD, HALF, write
 
 from pyramid_reid.core import params as params_module
-from pyramid_reid.core import protocol_record
+from pyramid_reid.core import protocol_record, raw_set
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.evaluation import queries
@@ -276,6 +279,73 @@ def test_a_stage_is_run_again_only_for_other_params_or_inputs(tmp_path):
     assert (tmp_path / "data/crops/split_0/pixels.npy").read_bytes() != crops
     with pytest.raises(UserError, match=r"has no reid\.epoch$"):
         place.run({"reid.epoch": 7}, "simulate")
+
+
+@pytest.fixture
+def project_copy(tmp_path, monkeypatch):
+    """The project's programs and library, to be edited, as what workspaces run."""
+    root = tmp_path / "project"
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, root / name)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, root)
+    monkeypatch.setattr(workspace, "ROOT", root)
+    workspace.stages.cache_clear()  # as another process would find it
+    yield root
+    workspace.stages.cache_clear()
+
+
+def test_a_stage_is_run_again_for_other_code(project_copy, tmp_path):
+    place = workspace.Workspace(tmp_path / "workspace")
+    small = {"data.identities": 8, "data.images_per_camera": 1}
+
+    def reruns(edited):
+        with (project_copy / edited).open("a") as file:
+            file.write("# edited\n")
+        workspace.stages.cache_clear()
+        place.seconds.clear()
+        place.run(small, "simulate")
+        return list(place.seconds)
+
+    place.run(small, "simulate")
+    assert reruns("src/pyramid_reid/protocol/roles.py") == ["simulate"]
+    assert reruns("stages/download.py") == ["download", "simulate"]  # which reads what it leaves
+    assert reruns("src/pyramid_reid/reid/features.py") == []  # neither imports it
+
+
+def test_a_set_is_read_again_where_its_files_changed(tmp_path):
+    root, place = tmp_path / "set", workspace.Workspace(tmp_path / "workspace")
+    lines = ["path,pid,camid"]
+    root.mkdir()
+    for pid in range(4):
+        for camid in (1, 2):
+            pixels = np.full((32, 16, 3), 40 * pid + camid, np.uint8)
+            Image.fromarray(pixels).save(root / f"{pid}_{camid}.png")
+            lines.append(f"{pid}_{camid}.png,{pid},{camid}")
+    (root / "manifest.csv").write_text("\n".join(lines))
+    asked = {"data.name": "manifest", "data.root": str(root), "simulate.low_camera": 2}
+    place.run(asked, "simulate")
+    before = raw_set.read_images(tmp_path / "workspace/data/raw").set_index("path").sha256
+    place.seconds.clear()
+    place.run(asked, "simulate")
+    assert not place.seconds
+    Image.fromarray(np.full((32, 16, 3), 255, np.uint8)).save(root / "3_1.png")
+    place.run(asked, "simulate")
+    assert list(place.seconds) == ["download", "simulate"]
+    after = raw_set.read_images(tmp_path / "workspace/data/raw").set_index("path").sha256
+    assert list(after.index[after != before]) == ["3_1.png"]
+
+
+def test_a_listing_holds_names_sizes_and_times(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name, content in (("a/1.png", b"12"), ("table.csv", b"123")):
+        (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, ns=(0, 5))
+    (tmp_path / "nowhere.png").symlink_to("away.png")
+    told = [("a/1.png", 2, 5), ("table.csv", 3, 5)]
+    assert workspace.listing(tmp_path) == told
+    assert workspace.listing(tmp_path / "table.csv") == told  # images lie beside their table
+    assert workspace.listing(tmp_path / "missing") == []
 
 
 def test_what_a_stage_refuses_ends_the_run_and_is_told(tmp_path):
