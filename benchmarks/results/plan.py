@@ -9,6 +9,8 @@ from typing import Literal
 from benchmarks.results.comparison import Row
 from benchmarks.results.records import CHOSEN_WEIGHTS, FIXED_WEIGHTS
 
+from pyramid_reid import presets
+
 Params = Mapping[str, object]
 
 FOLDERS = {"caviar4reid": "CAVIAR4REID", "prid2011": "prid_2011/single_shot"}
@@ -159,35 +161,46 @@ QUICK: Params = {
 }
 """Put in their place to try the programs; the figures mean nothing."""
 
-PAPER: Params = {
-    "device": "cuda",
-    "restoration.head_dim": 64,
-    "restoration.iterations": 5000,
-    "restoration.lr": 2.0e-4,
-    "generation.batch_pixels": 131072,
-    "reid.model": "osnet_x1_0",
-    "reid.height": 256,
-    "reid.width": 128,
-    "reid.batch_size": 64,
-    "reid.epochs": 250,
-    "reid.lr": 1.5e-3,
-}
-"""Put in their place for the paper's size on a GPU, where the extractors are the large ones."""
+BUDGETS = ("reid.batch_size", "reid.epochs", "restoration.iterations")
+"""What another size changes of an experiment, too, unless it is 0: then it trains nothing there."""
 
 Size = Literal["given", "quick", "paper"]
 
 
 def settings(block: str, data: str, experiment: str, size: Size) -> dict[str, object]:
-    """Params of an experiment that differ from the committed ones, but for folder and splits."""
-    of, changes = BLOCKS[block], BLOCKS[block].experiments[experiment].params
-    given = {"data.name": data, **of.shared, **of.sets[data], **changes}
+    """Params of an experiment that differ from the committed ones, but for folder and splits.
+
+    Args:
+        size: `quick` puts `QUICK` in the place of all of them; `paper` the preset of this name in
+            the place of what all experiments share, where the extractors are the large ones. What
+            an experiment changes makes it what it is, so it stays, but for its budget.
+    """
+    of = BLOCKS[block]
+    changes = dict(of.experiments[experiment].params)
+    given = {"data.name": data, **of.shared, **of.sets[data]}
+    if size == "paper":
+        given |= paper(starts="reid.pretrained" in given)
+        changes = {
+            name: value for name, value in changes.items() if name not in BUDGETS or value == 0
+        }
+    given |= changes
     if size == "quick":
-        kept = {name for name in ("reid.epochs", "restoration.iterations") if given.get(name) == 0}
+        kept = {name for name in BUDGETS if given.get(name) == 0}
         given |= {name: value for name, value in QUICK.items() if name not in kept}
     if size == "paper":
-        given |= PAPER
         given["restoration.extractor"] = str(given["restoration.extractor"]).removesuffix("_light")
     return given
+
+
+def paper(*, starts: bool) -> dict[str, object]:
+    """The preset of the paper's size on a GPU, without its extractor: experiments have their own.
+
+    Args:
+        starts: whether training starts from published weights.
+    """
+    preset = presets.read("paper")
+    given = preset.params | (preset.start if starts else {})
+    return {name: value for name, value in given.items() if name != "restoration.extractor"}
 
 
 def _rows(*told: tuple[str, str, str]) -> list[Row]:
@@ -265,4 +278,4 @@ PUBLISHED: dict[str, dict[str, tuple[float, float, float | None]]] = {
     "prid2011": {},
 }
 """Published Rank-1, 5 and 10 in percent, as the authors of PS-HRNet list them in their repository
-(github.com/NUISTGY/PS-HRNet). No method publishes figures on MLR-PRID2011 there."""
+(github.com/NUISTGY/PS-HRNet), which lists none on MLR-PRID2011."""

@@ -3,10 +3,13 @@
     python -m benchmarks.results.recipes run OUT.csv caviar4reid=FOLDER --splits 0 1 2
     python -m benchmarks.results.recipes table OUT.csv
 
-Each recipe differs from the plain one in the params that are named. Of each split's training
-identities some are held out (`HELD_OUT`); no network sees them, and nobody sees a test identity. A
-network is judged as it is, moved towards its start by several shares, and with the mean of each
-crop's and its mirror image's features: those cost no training.
+Each recipe differs from the plain one in the params that are named, and in luck: its name is in
+its seed, so the classifier's first weights, order and augmentation are others, too. A difference
+includes the luck of a training; it is a mean over splits.
+
+Of each split's training identities some are held out (`HELD_OUT`); no network sees them, and nobody
+sees a test identity of the split. A network is judged as it is, moved towards its start by several
+shares, and with the mean of each crop's and its mirror image's features: those cost no training.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ pin_environment(threads=1)
 
 import torch  # noqa: E402
 from benchmarks.results import plan, records, rivals  # noqa: E402
-from benchmarks.results.workspace import Workspace, with_params  # noqa: E402
+from benchmarks.results.workspace import Workspace, stages, with_params  # noqa: E402
 
 RECORDS = ROOT / "docs" / "results"
 
@@ -147,6 +147,7 @@ def run(tasks: Sequence[Task], jobs: int) -> None:
     Raises:
         UserError: some failed.
     """
+    stages()  # read before others are started: they have the code of now
     with get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
         failed = 0
         for number, (said, succeeded) in enumerate(pool.imap_unordered(work, tasks), 1):
@@ -165,7 +166,8 @@ def tasks(
     told: argparse.Namespace,
 ) -> list[Task]:
     """All tasks, in order of the plan: first what all splits have."""
-    given: dict[str, object] = {"device": told.device}
+    usual = "cuda" if told.size == "paper" else "cpu"
+    given: dict[str, object] = {"device": told.device or usual}
     if told.restorer:
         restorer = told.restorer.resolve()
         given |= dict(zip(RESTORER, (str(restorer), sha256(restorer)), strict=True))
@@ -250,7 +252,9 @@ def main() -> None:
     running.add_argument("--experiments", nargs="+", help="only these")
     running.add_argument("--restorer", type=Path, help="trained on pooled crops (docs/results.md)")
     running.add_argument("--jobs", type=int, default=1, help="at once")
-    running.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    running.add_argument(
+        "--device", choices=("cpu", "cuda"), help="default: cpu, with --paper cuda"
+    )
     running.add_argument("--scratch", type=Path, help="folder for workspaces, kept; default: none")
     telling = actions.add_parser("params", help="print the params of a block")
     telling.add_argument("block", choices=plan.BLOCKS)

@@ -17,7 +17,7 @@ import runpy
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,10 +27,13 @@ import yaml
 from ruamel.yaml import YAML
 
 from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.provenance import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = "keys.json"
 """In a workspace: what each of its stages was run with."""
+SET = "${data.root}/"
+"""In dvc.yaml: the folder of the set, of the stage that lists its images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Stage:
         program: words after `python`.
         params: keys and sections that it reads.
         inputs, outs: paths below the workspace.
+        code: `code_hash` of what it runs.
+        of_set: whether it reads the folder of the set.
     """
 
     name: str
@@ -49,11 +54,16 @@ class Stage:
     params: tuple[str, ...]
     inputs: tuple[str, ...]
     outs: tuple[str, ...]
+    code: str
+    of_set: bool
 
 
 @cache
 def stages() -> tuple[Stage, ...]:
-    """The stages of dvc.yaml, in its order, which is one that they can be run in."""
+    """The stages of dvc.yaml, in its order, which is one that they can be run in.
+
+    Read once, as a process keeps the modules that it has loaded, whoever edits them meanwhile.
+    """
     told = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return tuple(each for of in told.items() for each in _expanded(*of))
 
@@ -76,7 +86,40 @@ def _stage(name: str, told: Mapping[str, Any], given: Mapping[str, str]) -> Stag
     program = tuple(words[next(i for i, word in enumerate(words) if word.endswith(".py")) :])
     deps, outs = (tuple(map(filled, told[kind])) for kind in ("deps", "outs"))
     inputs = tuple(dep for dep in deps if dep.startswith("data/"))
-    return Stage(" ".join([name, *program[1:]]), program, tuple(told["params"]), inputs, outs)
+    code = code_hash(dep for dep in deps if dep.startswith(("src/", "stages/")))
+    last = " ".join([name, *program[1:]])
+    return Stage(last, program, tuple(told["params"]), inputs, outs, code, SET in deps)
+
+
+def code_hash(paths: Iterable[str]) -> str:
+    """SHA-256 of the names and contents of files of the project, and of all in its folders.
+
+    What Python compiled of them does not count.
+    """
+    files = set[Path]()
+    for path in (ROOT / path for path in paths):
+        files |= {path, *path.rglob("*")}
+    lines = [
+        f"{path.relative_to(ROOT).as_posix()} {sha256(path)}\n"
+        for path in sorted(files)
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def listing(root: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file of a set, as DVC tells by them what changed.
+
+    Args:
+        root: its folder, or its table, beside which the images lie.
+    """
+    folder, found = root.parent if root.is_file() else root, []
+    for place, _, names in os.walk(folder, followlinks=True):
+        for path in (Path(place, name) for name in names):
+            if path.exists():  # no link to nowhere
+                told = path.stat()
+                found.append((path.relative_to(folder).as_posix(), told.st_size, told.st_mtime_ns))
+    return sorted(found)
 
 
 def holds(path: str, out: str) -> bool:
@@ -109,7 +152,7 @@ class Workspace:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, params: Mapping[str, object], *wanted: str) -> None:
-        """Run stages, and what they need, where params or inputs differ from those of the last run.
+        """Run stages, and what they need, where params, inputs or code differ from the last run's.
 
         Args:
             params: that differ from the committed ones, by dotted key; texts are YAML, as after -S.
@@ -126,7 +169,10 @@ class Workspace:
         for stage in needed(wanted):
             values = {name: _value(used, name) for name in stage.params}
             of_inputs = [made[out] for path in stage.inputs for out in made if holds(path, out)]
-            told = json.dumps([stage.name, values, of_inputs], sort_keys=True, default=str)
+            seen = listing(self.folder / _value(used, "data.root")) if stage.of_set else []
+            told = json.dumps(
+                [stage.name, values, of_inputs, stage.code, seen], sort_keys=True, default=str
+            )
             key = hashlib.sha256(told.encode()).hexdigest()
             made |= dict.fromkeys(stage.outs, key)
             if keys.get(stage.name) != key:
@@ -201,7 +247,7 @@ def _read(text: str) -> object:
     return YAML(typ="safe").load(spaced)
 
 
-def _value(params: Any, name: str) -> object:
+def _value(params: Any, name: str) -> Any:
     """A key or section; of a dotted key its value."""
     for key in name.split("."):
         params = params[key]

@@ -1,6 +1,9 @@
 """Records of experiments and what is told from them, on rankings small enough to count by hand."""
 
+import argparse
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +13,14 @@ import yaml
 from benchmarks.results import comparison, demo, heights, pictures, plan, records, rows, workspace
 from benchmarks.results.comparison import Row
 from conftest import ROOT
+from PIL import Image
 from test_evaluation import BAD, GOOD, HALF, write
 
 from pyramid_reid.core import params as params_module
-from pyramid_reid.core import protocol_record
+from pyramid_reid.core import protocol_record, raw_set
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.evaluation import queries
 from pyramid_reid.protocol import of_sets
 
 OUTPUT = """Running stage 'train_reid@ori':
@@ -182,6 +187,50 @@ def test_every_experiment_has_valid_params(tmp_path, data, block, experiment, si
     params_module.Params.model_validate(workspace.with_params(given))
 
 
+@pytest.mark.parametrize("data", plan.FOLDERS)
+@pytest.mark.parametrize("block", plan.BLOCKS)
+def test_experiments_differ_at_the_papers_size_too(block, data):
+    told = set()
+    for name, of in plan.BLOCKS[block].experiments.items():
+        given = plan.settings(block, data, name, "paper")
+        shown = json.dumps(given, sort_keys=True, default=str)
+        told.add((shown, of.alone, of.trained, of.aligned))
+    assert len(told) == len(plan.BLOCKS[block].experiments)
+
+
+def test_the_papers_size_leaves_experiments_what_they_are():
+    of = {
+        name: plan.settings("msmt17", "caviar4reid", name, "paper")
+        for name in plan.MSMT17.experiments
+    }
+    # the paper's: 250 epochs of batches of 64, 5000 iterations; 10 epochs of the classifier alone
+    assert {name: each["reid.epochs"] for name, each in of.items()} == dict.fromkeys(of, 250) | {
+        "zero_shot": 0
+    }
+    assert {each["reid.fixed_epochs"] for each in of.values()} == {10}
+    assert {each["reid.batch_size"] for each in of.values()} == {64}
+    assert {name for name, each in of.items() if each["restoration.iterations"] == 0} == {
+        *("han", "zero_shot", "plain", "joint", "own_sizes")
+    }  # so they take the weights of --restorer
+    assert of["han_own"]["restoration.iterations"] == 5000
+    assert of["own_sizes"]["reid.height"] == "{ori:128,h1:192,h2:256,h3:320}"
+    assert (of["seeds"]["reid.height"], of["seeds"]["reid.width"]) == (256, 128)
+    assert (of["plain"]["reid.ema"], of["han"]["reid.ema"]) == (0.0, 0.98)
+    assert of["swinir_own"]["restoration.extractor"] == "swinir"
+    assert of["bicubic"]["restoration.extractor"] == "bicubic"
+    scratch = plan.settings("scratch", "prid2011", "swinir", "paper")
+    assert (scratch["reid.epochs"], scratch["reid.validation_identities"]) == (250, 20)
+    assert "reid.fixed_epochs" not in scratch  # of a start alone
+
+
+def test_the_papers_size_runs_on_a_gpu_unless_told_otherwise(tmp_path):
+    for device, used in ((None, "cuda"), ("cpu", "cpu")):
+        told = argparse.Namespace(device=device, restorer=None, records=tmp_path, size="paper")
+        task, *_ = rows.tasks("msmt17", {"prid2011": tmp_path}, [0], ["seeds"], tmp_path, told)
+        given = plan.settings(task.block, task.data, "seeds", task.size) | dict(task.given)
+        assert given["device"] == used
+
+
 def test_rows_name_what_the_experiments_record():
     rankings = {*BRANCHES, *records.FIXED_WEIGHTS, *records.CHOSEN_WEIGHTS}
     for block, told in plan.ROWS.items():
@@ -232,6 +281,73 @@ def test_a_stage_is_run_again_only_for_other_params_or_inputs(tmp_path):
         place.run({"reid.epoch": 7}, "simulate")
 
 
+@pytest.fixture
+def project_copy(tmp_path, monkeypatch):
+    """The project's programs and library, to be edited, as what workspaces run."""
+    root = tmp_path / "project"
+    for name in ("src", "stages"):
+        shutil.copytree(ROOT / name, root / name)
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, root)
+    monkeypatch.setattr(workspace, "ROOT", root)
+    workspace.stages.cache_clear()  # as another process would find it
+    yield root
+    workspace.stages.cache_clear()
+
+
+def test_a_stage_is_run_again_for_other_code(project_copy, tmp_path):
+    place = workspace.Workspace(tmp_path / "workspace")
+    small = {"data.identities": 8, "data.images_per_camera": 1}
+
+    def reruns(edited):
+        with (project_copy / edited).open("a") as file:
+            file.write("# edited\n")
+        workspace.stages.cache_clear()
+        place.seconds.clear()
+        place.run(small, "simulate")
+        return list(place.seconds)
+
+    place.run(small, "simulate")
+    assert reruns("src/pyramid_reid/protocol/roles.py") == ["simulate"]
+    assert reruns("stages/download.py") == ["download", "simulate"]  # which reads what it leaves
+    assert reruns("src/pyramid_reid/reid/features.py") == []  # neither imports it
+
+
+def test_a_set_is_read_again_where_its_files_changed(tmp_path):
+    root, place = tmp_path / "set", workspace.Workspace(tmp_path / "workspace")
+    lines = ["path,pid,camid"]
+    root.mkdir()
+    for pid in range(4):
+        for camid in (1, 2):
+            pixels = np.full((32, 16, 3), 40 * pid + camid, np.uint8)
+            Image.fromarray(pixels).save(root / f"{pid}_{camid}.png")
+            lines.append(f"{pid}_{camid}.png,{pid},{camid}")
+    (root / "manifest.csv").write_text("\n".join(lines))
+    asked = {"data.name": "manifest", "data.root": str(root), "simulate.low_camera": 2}
+    place.run(asked, "simulate")
+    before = raw_set.read_images(tmp_path / "workspace/data/raw").set_index("path").sha256
+    place.seconds.clear()
+    place.run(asked, "simulate")
+    assert not place.seconds
+    Image.fromarray(np.full((32, 16, 3), 255, np.uint8)).save(root / "3_1.png")
+    place.run(asked, "simulate")
+    assert list(place.seconds) == ["download", "simulate"]
+    after = raw_set.read_images(tmp_path / "workspace/data/raw").set_index("path").sha256
+    assert list(after.index[after != before]) == ["3_1.png"]
+
+
+def test_a_listing_holds_names_sizes_and_times(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name, content in (("a/1.png", b"12"), ("table.csv", b"123")):
+        (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, ns=(0, 5))
+    (tmp_path / "nowhere.png").symlink_to("away.png")
+    told = [("a/1.png", 2, 5), ("table.csv", 3, 5)]
+    assert workspace.listing(tmp_path) == told
+    assert workspace.listing(tmp_path / "table.csv") == told  # images lie beside their table
+    assert workspace.listing(tmp_path / "missing") == []
+
+
 def test_what_a_stage_refuses_ends_the_run_and_is_told(tmp_path):
     place = workspace.Workspace(tmp_path)
     asked = {"data.name": "viper", "data.root": str(tmp_path / "nowhere")}
@@ -251,6 +367,26 @@ def test_queries_are_grouped_by_ratio_or_by_height():
     table = pd.DataFrame({"ratio": [1] * 6, "height": [40, 41, 50, 51, 60, 61]})
     (groups,) = comparison.groups_of_queries(table).values()
     assert [chosen.sum() for chosen in groups.values()] == [2, 2, 2]
+
+
+def of_queries(split, reached):
+    """A record of a query per person, which reached so much in a fusion with equal weights."""
+    told = {key: list(reached) for key in queries.KEYS[1:]}
+    told |= {f"equal.{figure}": list(reached.values()) for figure in queries.FIGURES}
+    return records.Record(split, {}, pd.DataFrame(told))
+
+
+def test_a_group_s_figures_and_their_difference_are_means_over_splits():
+    of = {
+        "a": [of_queries(0, {1: 40.0}), of_queries(1, {2: 10.0, 3: 10.0, 4: 10.0})],
+        "b": [of_queries(0, {1: 80.0}), of_queries(1, {2: 20.0, 3: 20.0, 4: 20.0})],
+    }
+    control, better = Row("control", "a", "equal"), Row("better", "b", "equal")
+    every = {"all": comparison.per_query(of, control).pid > 0}
+    told = comparison.by_group(of, [control, better], control, every)
+    # (40 + 10) / 2 and (80 + 20) / 2; over queries it would be 70 / 4 and 140 / 4
+    assert told["all"].tolist() == ["25.0", "50.0"]
+    assert told["all − control"][1].startswith("+25.0 ")
 
 
 def judged(split, pids, heights_px, precision):
@@ -299,6 +435,16 @@ def test_the_demo_is_recorded_by_seed_and_told_beside_its_control(tmp_path, caps
     assert row["seed 4"] == f"{one['rank1']:.1f} / {one['mAP']:.1f}"
     assert row["mean ± deviation"] == f"{one['rank1']:.1f} ± 0.0 / {one['mAP']:.1f} ± 0.0"
     assert "four seeds of ori: Rank-1 +0.0 [+0.0, +0.0] p 1.000" in demo.against_control(found)
+
+
+def test_each_seed_of_the_demo_has_people_of_its_own():
+    found = {
+        "seeds": [of_queries(seed, {6: 50.0}) for seed in (1, 2)],
+        "pyramid": [of_queries(1, {6: 90.0}), of_queries(2, {6: 70.0})],
+    }
+    # persons 6 of two seeds are two people, who gain 40 and 20. Of the four patterns of signs those
+    # of equal signs reach 60 in sum. A resample that holds one of them alone has that one's gain.
+    assert "Rank-1 +30.0 [+20.0, +40.0] p .500" in demo.against_control(found)
 
 
 def test_seed_1_of_the_demos_table_is_the_committed_demo():
