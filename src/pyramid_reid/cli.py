@@ -122,7 +122,10 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " or its sequence's folder; or image",
     )
     index.add_argument(
-        "--camera-from", metavar="REGEX", help="where the camera stands in a path, as '(c\\d+)_'"
+        "--camera-from",
+        metavar="REGEX",
+        help="where the camera stands in a file's name, with its folders below GALLERY, as"
+        " '(c\\d+)_'",
     )
     index.add_argument(
         "--time-from", metavar="REGEX", help="where the time stands, as '_(\\d{8}T\\d{6})_'"

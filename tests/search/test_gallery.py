@@ -47,7 +47,41 @@ def test_folders_are_walked_and_what_systems_leave_is_passed_over(tmp_path):
     ],
 )
 def test_values_stand_in_names(options, expected):
-    assert Patterns.of(*options).values("/x/c3_20240512T101502_0017.jpg") == expected
+    assert Patterns.of(*options).values("x/c3_20240512T101502_0017.jpg") == expected
+
+
+def test_what_leads_to_a_source_tells_nothing_of_its_crops(tmp_path):
+    """`(c\\d+)_` stands in the folder above, too, and first there."""
+    crops = tmp_path / "disc1_backup" / "crops"
+    for name in ("c2_1.jpg", "day/c3_2.jpg"):
+        paint(crops / name, 1)
+    frames, problems = listed([crops], Patterns.of(r"(c\d+)_", None, None))
+    assert [frame.crops[0][1]["camera"] for frame in frames] == ["c2", "c3"]
+    assert problems == {}
+    (crops / "t.csv").write_text("path\nday/c3_2.jpg\n")
+    frames, _ = listed([crops / "t.csv"], Patterns.of(r"(c\d+)_", None, None))
+    assert frames[0].crops[0][1]["camera"] == "c3"
+
+
+def test_each_kind_of_source_is_left_out_of_the_names(tmp_path, monkeypatch):
+    scene = sequence(tmp_path / "scene", "1,7,11,1,10,20,1,1,1\n")
+    crop = paint(tmp_path / "crops" / "a" / "1.png", 1)
+    (tmp_path / "t.csv").write_text(f"path\ncrops/a/1.png\n{scene}/img1/000002.jpg\n")
+    (tmp_path / "crops" / "t.csv").write_text(f"path\n{scene}/img1/000002.jpg\n")
+    monkeypatch.chdir(tmp_path / "crops")
+    named = {
+        tmp_path / "crops": ["a/1.png"],
+        Path(): ["a/1.png"],
+        tmp_path / "t.csv": ["crops/a/1.png", "scene/img1/000002.jpg"],
+        tmp_path / "crops" / "t.csv": ["000002.jpg"],  # what leads to it is not the table's
+        scene: ["img1/000001.jpg"],
+        scene / "gt" / "gt.txt": ["img1/000001.jpg"],
+        crop: ["1.png"],
+    }
+    whole = Patterns.of(None, None, "(?P<whole>.*)")
+    for source, names in named.items():
+        frames, _ = listed([source], whole)
+        assert [frame.crops[0][1]["whole"] for frame in frames] == names
 
 
 def test_a_name_without_its_values_is_a_problem_of_its_own(tmp_path):
@@ -58,7 +92,7 @@ def test_a_name_without_its_values_is_a_problem_of_its_own(tmp_path):
     assert {Path(path).name: problem for path, problem in problems.items()} == {
         "c1_99999999T101502_1.jpg": "has the time '99999999T101502', which is neither ISO 8601 nor"
         " seconds since 1970",
-        "holiday.jpg": r"shows no camera by '(c\\d+)_'",
+        "holiday.jpg": r"shows no camera by '(c\\d+)_' in 'holiday.jpg'",
     }
 
 

@@ -48,7 +48,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Where values stand in a path: named groups of a regular expression are columns."""
+    """Where values stand in the names of files: named groups of an expression are columns."""
 
     expressions: Sequence[tuple[re.Pattern[str], dict[str, str | int]]] = ()
 
@@ -89,17 +89,20 @@ class Patterns:
             found.append((pattern, groups))
         return cls(found)
 
-    def values(self, path: str) -> dict[str, Value]:
-        """Columns that stand in a path.
+    def values(self, name: str) -> dict[str, Value]:
+        """Columns that stand in a file's name.
+
+        Args:
+            name: with its folders below the source that was given, as `name_in` cuts it off.
 
         Raises:
             ValueError: a pattern is not found, or a time is none.
         """
         values = dict[str, Value]()
         for pattern, groups in self.expressions:
-            match = pattern.search(path)
+            match = pattern.search(name)
             if match is None:
-                raise ValueError(f"shows no {', '.join(groups)} by {pattern.pattern!r}")
+                raise ValueError(f"shows no {', '.join(groups)} by {pattern.pattern!r} in {name!r}")
             values |= {column: match[group] for column, group in groups.items()}
         if values.get("time") is not None:
             values["time"] = as_time(str(values["time"]))
@@ -142,13 +145,13 @@ def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], di
             raise UserError(f"{source} does not exist")
         if path.is_dir():
             text = mot_of(path)
-            found = mot(text) if text else _folder(path)
+            root, found = path, mot(text) if text else _folder(path)
         elif path.suffix.lower() in TABLES:
-            found = table(path)
+            root, found = path.parent, table(path)
         elif path.suffix.lower() == MOT:
-            found = mot(path)
+            root, found = _sequence(path), mot(path)
         elif path.suffix.lower() in SUFFIXES:
-            found = iter([Frame(str(path), [(None, {})])])
+            root, found = path.parent, iter([Frame(str(path), [(None, {})])])
         else:
             raise UserError(
                 f"{source} is none of a folder, a table ({', '.join(TABLES)}), a MOTChallenge file"
@@ -157,7 +160,7 @@ def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], di
         for frame in found:
             try:
                 frame.path.encode()
-                values = patterns.values(frame.path)
+                values = patterns.values(name_in(root, frame.path))
             except UnicodeEncodeError:
                 problems[ascii(frame.path)] = "has a name that is no UTF-8: rename it"
                 continue
@@ -167,6 +170,19 @@ def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], di
             crops = [(box, {**values, **own}) for box, own in frame.crops]
             frames.append(Frame(frame.path, crops))
     return frames, problems
+
+
+def name_in(root: Path, path: str) -> str:
+    """The part of a path that tells of the crop: what leads to the source is no part of it.
+
+    Args:
+        root: the folder that was given, or that of a table, a sequence or an image.
+
+    Returns:
+        The path below the root; of a file that lies elsewhere, as a table may name one, its name.
+    """
+    above = os.path.join(root, "")  # noqa: PTH118 - ends with /, also where the root is /
+    return path[len(above) :] if path.startswith(above) else os.path.basename(path)  # noqa: PTH119
 
 
 def _folder(root: Path) -> Iterator[Frame]:
@@ -192,6 +208,11 @@ def mot_of(folder: Path) -> Path | None:
     return None
 
 
+def _sequence(file: Path) -> Path:
+    """The folder of the sequence that a MOTChallenge file belongs to."""
+    return file.parent.parent if file.parent.name in ("gt", "det") else file.parent
+
+
 def mot(file: Path) -> Iterator[Frame]:
     """Boxes of a MOTChallenge file, `frame,id,left,top,width,height,confidence,…`, from 1 on.
 
@@ -202,7 +223,7 @@ def mot(file: Path) -> Iterator[Frame]:
     Raises:
         UserError: there are no frames, or a line is no such line.
     """
-    sequence = file.parent.parent if file.parent.name in ("gt", "det") else file.parent
+    sequence = _sequence(file)
     info = configparser.ConfigParser(interpolation=None)
     try:
         info.read(sequence / "seqinfo.ini", encoding="utf-8")
