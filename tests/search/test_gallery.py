@@ -209,6 +209,14 @@ def test_a_motchallenge_sequence_gives_its_boxes(tmp_path):
         ]
 
 
+def test_ground_truth_of_mot15_has_no_class(tmp_path):
+    """Ten fields, the last three a place in the world: people all, but for those not counted."""
+    lines = "1,7,11,1,10,20,1,-1,-1,-1\n1,8,12,1,10,20,1,0.5,2.5,0\n2,7,1,1,5,5,0,-1,-1,-1\n"
+    frames, _ = listed([sequence(tmp_path / "ADL-Rundle-6", lines)], NONE)
+    assert len(frames) == 1
+    assert [values["track"] for _, values in frames[0].crops] == ["7", "8"]
+
+
 def test_detections_have_no_track(tmp_path):
     root = sequence(tmp_path / "cam", "1,-1,11,1,10,20,0.3,-1,-1,-1\n", "det/det.txt")
     frames, _ = listed([root], NONE)
@@ -217,7 +225,12 @@ def test_detections_have_no_track(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("1,2,3\n", "line 1 is not frame,id"), ("3,1,1,1,5,5,1\n", "has no frame 3")],
+    [
+        ("1,2,3\n", "line 1 is not frame,id"),
+        ("1\n", "line 1 is not frame,id"),
+        ("1,1,1,1,5,5,high,1,1\n", "line 1 is not frame,id,.*confidence"),
+        ("3,1,1,1,5,5,1\n", "has no frame 3"),
+    ],
 )
 def test_a_motchallenge_file_with_mistakes_is_named(tmp_path, text, said):
     with pytest.raises(UserError, match=said):

@@ -29,6 +29,9 @@ TEXT = {"camera", "time", "track", "pid"}
 """Columns that are text whatever they look like: `0017` is no 17."""
 PEDESTRIAN = "1"
 """Class of MOTChallenge's ground truth."""
+WITH_CLASS = 9
+"""Fields of a line of ground truth that has a class (MOT16, MOT17, MOT20); MOT15's lines have ten,
+and a place in the world where others have their class."""
 
 Value = str | int | float | None
 
@@ -248,12 +251,13 @@ def mot(file: Path) -> Iterator[Frame]:
         try:
             frame, track = int(float(parts[0])), int(float(parts[1]))
             left, top, width, height = (float(part) for part in parts[2:6])
-        except (ValueError, OverflowError) as error:
+            ignored = is_truth and len(parts) > 6 and float(parts[6]) == 0
+        except (ValueError, OverflowError, IndexError) as error:
             raise UserError(
-                f"{file} line {number} is not frame,id,left,top,width,height,…: {line[:60]!r}"
+                f"{file} line {number} is not frame,id,left,top,width,height,confidence,…:"
+                f" {line[:60]!r}"
             ) from error
-        ignored = is_truth and len(parts) > 6 and float(parts[6]) == 0
-        other = is_truth and len(parts) > 8 and parts[7] != PEDESTRIAN
+        other = is_truth and len(parts) == WITH_CLASS and parts[7] != PEDESTRIAN
         if ignored or other:
             continue
         if frame not in numbered:
