@@ -1,5 +1,6 @@
 """What goes into a store, from folders, tables and MOTChallenge files."""
 
+import datetime as dt
 import os
 from pathlib import Path
 
@@ -157,6 +158,104 @@ def test_a_table_has_boxes_and_further_columns(tmp_path, kind):
     assert frames[0].crops[1][1]["pid"] == "0018"
     assert frames[1].crops[0][1]["camera"] is None
     assert frames[2].crops == [(None, dict.fromkeys(("camera", "pid", "speed", "time")))]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["17", "-3", "0"], [17, -3, 0]),
+        (["17", "", "1.5"], [17.0, None, 1.5]),
+        (["1e-05", "-.5", "2."], [1e-05, -0.5, 2.0]),
+        (["1.5", "nan", "NaN"], [1.5, None, None]),
+        (["0017", "17"], ["0017", "17"]),  # two people, not one
+        (["1_11", "2"], ["1_11", "2"]),
+        (["1234567890123456789", "1"], [1234567890123456789, 1]),
+        # which one float stands for
+        (
+            ["9007199254740993", "9007199254740992", "0.5"],
+            ["9007199254740993", "9007199254740992", "0.5"],
+        ),
+        (
+            ["12345678901234567890", "12345678901234567891"],
+            ["12345678901234567890", "12345678901234567891"],
+        ),
+        (["1e999", "1"], ["1e999", "1"]),
+        (["inf", "nan", "1"], ["inf", "nan", "1"]),
+        (["+1", "2"], ["+1", "2"]),
+        (["٣", "1"], ["٣", "1"]),
+        (["9" * 5000, "1"], ["9" * 5000, "1"]),
+        ([" 5 ", "6"], [5, 6]),
+    ],
+)
+def test_what_is_no_plain_number_stays_text(tmp_path, texts, expected):
+    rows = pd.DataFrame({"path": [f"{n}.png" for n in range(len(texts))], "tag": texts})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    frames, _ = listed([tmp_path / "t.csv"], NONE)
+    found = [frame.crops[0][1]["tag"] for frame in frames]
+    assert found == expected
+    assert list(map(type, found)) == list(map(type, expected))
+    rows.to_parquet(tmp_path / "t.parquet")  # which says that they are text
+    frames, _ = listed([tmp_path / "t.parquet"], NONE)
+    assert [frame.crops[0][1]["tag"] for frame in frames] == [
+        text.strip() or None for text in texts
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("name", ["camera", "track", "pid", "identity"])
+def test_names_of_people_and_places_are_text(tmp_path, kind, name):
+    rows = pd.DataFrame({"path": ["1.png", "2.png"], name: [17, 18]})
+    file = tmp_path / f"t.{kind}"
+    rows.to_csv(file, index=False) if kind == "csv" else rows.to_parquet(file)
+    frames, _ = listed([file], NONE)
+    assert [frame.crops[0][1][name] for frame in frames] == ["17", "18"]
+
+
+def test_a_parquet_file_has_values_that_are_none(tmp_path):
+    """Columns of pandas' own types hold pd.NA, which compares with nothing."""
+    rows = pd.DataFrame(
+        {
+            "path": ["1.png", "2.png"],
+            "left": pd.array([1, None], "Int64"),
+            "top": pd.array([2, None], "Int64"),
+            "width": pd.array([3, None], "Int64"),
+            "height": pd.array([4, None], "Int64"),
+            "shots": pd.array([5, None], "Int64"),
+            "speed": pd.array([float("inf"), None], "Float64"),
+            "coat": pd.array(["red", None], "string"),
+            "time": pd.array([pd.Timestamp("2024-05-12 10:00"), pd.NaT]),
+            "seen": pd.array([True, None], "boolean"),
+            "day": [dt.date(2024, 5, 12), None],
+        }
+    )
+    rows.to_parquet(tmp_path / "t.parquet")
+    frames, _ = listed([tmp_path / "t.parquet"], NONE)
+    first = {"shots": 5, "speed": float("inf"), "coat": "red", "time": "2024-05-12T10:00:00"}
+    first |= {"seen": "True", "day": "2024-05-12"}
+    assert frames[0].crops == [((1, 2, 3, 4), first)]
+    assert frames[1].crops == [(None, dict.fromkeys(first))]
+
+
+def test_a_column_of_lists_is_named(tmp_path):
+    rows = pd.DataFrame({"path": ["1.png", "2.png"], "tags": [None, ["a", "b"]]})
+    rows.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"t\.parquet line 3: the column 'tags' holds a ndarray"):
+        listed([tmp_path / "t.parquet"], NONE)
+
+
+@pytest.mark.parametrize(
+    "name", ["crops", "reranked", "rank", "_distance", "_rowid", "vector", "h2"]
+)
+def test_a_column_of_the_hits_is_nobody_elses(tmp_path, name):
+    (tmp_path / "t.csv").write_text(f"path,{name}\na.png,1\n")
+    with pytest.raises(UserError, match=f"has a column '{name}' of its own"):
+        listed([tmp_path / "t.csv"], NONE)
+
+
+@pytest.mark.parametrize("name", ["path", "left", "crops"])
+def test_a_pattern_takes_no_column_of_the_store(name):
+    with pytest.raises(UserError, match=f"--columns-from: .*'{name}' of its own"):
+        Patterns.of(None, None, rf"(?P<{name}>\d+)")
 
 
 @pytest.mark.parametrize(
