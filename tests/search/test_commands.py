@@ -220,6 +220,37 @@ def test_a_search_that_cannot_be_done_is_one_sentence(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["index", "search", "restore"])
+def test_a_gpu_that_is_not_there_is_one_sentence(run, indexed, model_folder, tmp_path, command):
+    picture = paint(tmp_path / "new" / "1.png", 2, shot=7)
+    further = {
+        "index": ["--store", tmp_path / "store"],
+        "search": ["--store", indexed],
+        "restore": ["--out", tmp_path / "out"],
+    }
+    fixed = ["--model", model_folder, "--device", "cuda:99"]
+    code, out, err = run(command, picture, *further[command], *fixed)
+    assert (code, out) == (2, "")
+    assert "device cuda:99: torch finds " in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["index", "restore"])
+def test_one_gpu_of_several_is_no_device_of_a_cluster(
+    run, model_folder, tmp_path, monkeypatch, command
+):
+    from pyramid_reid.search.cluster import connection
+
+    monkeypatch.setattr(connection, "connected", lambda _: pytest.fail("it joins a cluster"))
+    picture = paint(tmp_path / "new" / "1.png", 2, shot=7)
+    further = {"index": ["--store", tmp_path / "store"], "restore": ["--out", tmp_path / "out"]}
+    fixed = ["--model", model_folder, "--ray", "nowhere:1", "--device", "cuda:1"]
+    code, out, err = run(command, picture, *further[command], *fixed)
+    assert (code, out) == (2, "")
+    assert "--device cuda:1: with --ray each process gets the GPU that Ray picks" in err
+    assert err.count("\n") == 1
+
+
 def test_a_picture_for_a_store_of_another_model_is_refused(
     run, indexed, other_model_folder, tmp_path, gallery
 ):

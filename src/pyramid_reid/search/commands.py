@@ -162,6 +162,7 @@ def _working(given: argparse.Namespace) -> Iterator[tuple[Work, ann.Builds]]:
         return
     from pyramid_reid.search.cluster import connection
 
+    connection.check_device(given.device)
     with connection.connected(given.ray) as ray:
         from pyramid_reid.search.cluster import indexing as clustered
         from pyramid_reid.search.cluster import optimizing
