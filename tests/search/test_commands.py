@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -249,6 +250,46 @@ def test_one_gpu_of_several_is_no_device_of_a_cluster(
     assert (code, out) == (2, "")
     assert "--device cuda:1: with --ray each process gets the GPU that Ray picks" in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture
+def refitted(model_folder, tmp_path):
+    """The model with other weights and another calibration, which are no part of its features."""
+    folder = shutil.copytree(model_folder, tmp_path / "data" / "model")
+    told = json.loads((folder / "model.json").read_text())
+    told["weights"] = {"ori": 0.7, "h1": 0.1, "h2": 0.1, "h3": 0.1}
+    told["calibration"] |= {"slope": 4, "intercept": -1}
+    (folder / "model.json").write_text(json.dumps(told))
+    return folder
+
+
+OF_STORE = (dict.fromkeys(BRANCHES, 0.25), 10, -3)
+REFITTED = ({"ori": 0.7, "h1": 0.1, "h2": 0.1, "h3": 0.1}, 4, -1)
+
+
+@pytest.mark.parametrize(
+    ("picture", "named", "expected"),
+    [
+        ("stored", False, OF_STORE),
+        ("stored", True, REFITTED),
+        ("new", True, REFITTED),
+        ("new", False, REFITTED),  # by data/model, which embeds it
+    ],
+)
+def test_weights_and_calibration_are_of_the_model_that_is_read(
+    run, indexed, gallery, refitted, monkeypatch, tmp_path, picture, named, expected
+):
+    monkeypatch.chdir(tmp_path)  # where data/model is
+    query = gallery / "c1_0001_0.png" if picture == "stored" else paint(tmp_path / "n.png", 1, 9)
+    further = ["--model", refitted] if named else []
+    code, out, err = run("search", query, "--store", indexed, "--json", *further)
+    assert code == 0, err
+    weights, slope, intercept = expected
+    for hit in json.loads(out)["hits"]:
+        fused = sum(weights[branch] * hit[branch] for branch in BRANCHES)
+        assert hit["distance"] == pytest.approx(fused, abs=1e-5)
+        chance = 1 / (1 + np.exp(slope * hit["distance"] + intercept))
+        assert hit["probability"] == pytest.approx(chance, abs=1e-5)
 
 
 def test_a_picture_for_a_store_of_another_model_is_refused(

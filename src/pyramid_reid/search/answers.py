@@ -118,6 +118,7 @@ def answer(
     store: Store,
     query: Query,
     *,
+    described: Description | None = None,
     weights: Mapping[str, float] | None = None,
     top: int = 20,
     where: str | None = None,
@@ -128,6 +129,8 @@ def answer(
     """Search.
 
     Args:
+        described: a model of the store's features, whose weights and calibration hold; None: that
+            by which the store was filled last.
         weights: None takes the model's.
         top: hits, or groups where `group` names a column; the nearest crop stands for its group.
         rerank: order the nearest hits by k-reciprocal re-ranking.
@@ -136,7 +139,8 @@ def answer(
     Raises:
         UserError: there is no such column, the condition does not parse, the store is empty.
     """
-    used = dict(store.description.weights) if weights is None else dict(weights)
+    model = described or store.description
+    used = dict(model.weights) if weights is None else dict(weights)
     shares = proportions({str(name): value for name, value in used.items()})
     if group is not None and group not in store.columns():
         raise UserError(
@@ -157,7 +161,7 @@ def answer(
         number *= 4
     hits = hits.head(top).reset_index(drop=True)
     hits.insert(0, "rank", np.arange(1, len(hits) + 1))
-    fitted, why = store.description.calibration, _why_not(store.description, shares)
+    fitted, why = model.calibration, _why_not(model, shares)
     if fitted is not None and why is None:
         exponent = np.clip(fitted.slope * hits["distance"] + fitted.intercept, -700, 700)
         hits["probability"] = 1 / (1 + np.exp(exponent))

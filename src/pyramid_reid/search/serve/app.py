@@ -293,7 +293,13 @@ def _search(server: Server, request: Request, pictures: Sequence[bytes], options
         if not searched:
             return 0, [], None
         answer = answers.answer(
-            now, query, weights=weights, top=options.k, where=where, exact=options.exact
+            now,
+            query,
+            described=server.model.description,
+            weights=weights,
+            top=options.k,
+            where=where,
+            exact=options.exact,
         )
         return searched, answers.records(answer), answer.why_no_probability
 
