@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, write and end with."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -8,6 +9,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pyramid_reid import cli
@@ -168,6 +170,34 @@ def test_results_as_files(run, indexed, gallery, tmp_path):
     code, _, err = run("search", query, "--store", indexed, "--out", tmp_path / "r.pdf")
     assert code == 2
     assert "neither .csv nor .html" in err
+
+
+def test_a_table_of_hits_has_each_box_as_columns_and_no_formula(tmp_path):
+    store = Store.create(tmp_path / "store", describe())
+    features = features_of(4, 1)
+    cameras = ["=1+1", "@a", 'x, "y"\nz', None]
+    rows = table_of(features, tag=["-1", "+a", "plain", None], speed=[-1.5, 2.0, None, 0.0])
+    boxes = [{"left": -3.5, "top": 2, "width": 5, "height": 8}, None, None, None]
+    for name, values in (("camera", cameras), ("box", boxes)):
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, name, pa.array(values, rows.schema.field(name).type))
+    with store.writing():
+        store.add(rows)
+    query = answers.Query([], [], [], features[0])
+    answers.write(answers.answer(store, query), store, tmp_path / "r.csv")
+    with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
+        found = {row["id"]: row for row in csv.DictReader(file)}
+    ids = rows["id"].to_pylist()
+    assert [found[name]["camera"] for name in ids] == ["'=1+1", "'@a", 'x, "y"\nz', ""]
+    assert [found[name]["tag"] for name in ids] == ["'-1", "'+a", "plain", ""]
+    assert [found[name]["speed"] for name in ids] == ["-1.5", "2.0", "", "0.0"]  # numbers are none
+    edges = [[found[name][edge] for edge in ("left", "top", "width", "height")] for name in ids]
+    assert edges == [["-3.5", "2.0", "5.0", "8.0"], *[[""] * 4] * 3]
+    assert "box" not in found[ids[0]]
+    for row in found.values():
+        assert float(row["distance"]) == pytest.approx(sum(float(row[b]) for b in BRANCHES) / 4)
+    answers.write(answers.answer(store, query, where="camera = 'none'"), store, tmp_path / "e.csv")
+    assert (tmp_path / "e.csv").read_text().splitlines() == [",".join(found[ids[0]])]
 
 
 def test_names_in_a_page_are_no_markup(tmp_path, model, fake_model):

@@ -20,10 +20,13 @@ from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search.description import Description
 from pyramid_reid.search.distances import proportions
 from pyramid_reid.search.store import Store, filters
+from pyramid_reid.search.store.rows import BOX
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What formulas of spreadsheets begin with, as `serve/page/table.js` has it."""
 RERANKED = 200
 """Hits at least that are re-ranked: their neighbourhoods among each other count."""
 THUMBNAIL = 160
@@ -272,10 +275,7 @@ def write(answer: Answer, store: Store, path: Path) -> None:
     """
     kind = path.suffix.lower()
     if kind == ".csv":
-        flat = [{**row, **_box_columns(row.pop("box"))} for row in records(answer)]
-        import pandas as pd
-
-        text = pd.DataFrame(flat).to_csv(index=False, lineterminator="\n")
+        text = table(answer)
     elif kind == ".html":
         text = page(answer, store)
     else:
@@ -286,8 +286,27 @@ def write(answer: Answer, store: Store, path: Path) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _box_columns(box: Mapping[str, float] | None) -> dict[str, float]:
-    return {} if box is None else dict(box)
+def table(answer: Answer) -> str:
+    """Hits as comma-separated values, a box as four columns."""
+    head = _flat(dict.fromkeys(map(str, answer.hits)))
+    rows = [list(head), *(list(_flat(hit).values()) for hit in records(answer))]
+    return "".join(",".join(map(_field, row)) + "\n" for row in rows)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose box is four values, each empty where there is none."""
+    flat = dict[str, Any]()
+    for name, value in row.items():
+        flat |= {**dict.fromkeys(BOX), **(value or {})} if name == "box" else {name: value}
+    return flat
+
+
+def _field(value: Any) -> str:
+    """A value in a table; a spreadsheet would compute a text that begins as a formula does."""
+    text = "" if value is None else str(value)
+    if isinstance(value, str) and text.startswith(FORMULA):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if set(text) & set('",\r\n') else text
 
 
 def page(answer: Answer, store: Store) -> str:

@@ -75,8 +75,8 @@ TYPES = {
     "svg": "image/svg+xml",
 }
 
-STARTS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"BM": "image/bmp"}
-"""Of the image files that a gallery holds, by their first bytes."""
+STARTS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+"""Of the pictures that a store gives, by their first bytes."""
 
 LOGGED_HITS = 10
 """Ids of hits in a line of the log."""
