@@ -157,10 +157,14 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     search.add_argument("--top", type=_positive, default=20, help="hits (20)")
     search.add_argument("--where", help=where)
     search.add_argument(
-        "--group", metavar="COLUMN", help="show the nearest crop of each value, as of track"
+        "--group",
+        metavar="COLUMN",
+        help="show the nearest crop of each value, as of track, and how many it has",
     )
     search.add_argument(
-        "--rerank", action="store_true", help="order the nearest hits by k-reciprocal re-ranking"
+        "--rerank",
+        action="store_true",
+        help="order the 200 nearest (--top, if that is more) by k-reciprocal re-ranking",
     )
     search.add_argument(
         "--exact", action="store_true", help="compare with every crop instead of using the index"

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from pyramid_reid.retrieval import metrics
 from pyramid_reid.retrieval.rerank import Rerank, join, rerank
 from pyramid_reid.search import answers, judge
 from pyramid_reid.search.distances import distances
-from pyramid_reid.search.store import Store
+from pyramid_reid.search.store import Store, filters
 from search.conftest import describe, features_of, paint, table_of
 
 
@@ -128,6 +129,152 @@ def test_groups_show_their_nearest(run, indexed, gallery):
     code, _, err = run("search", query, "--store", indexed, "--group", "nothing")
     assert code == 2
     assert "--group nothing: there is no such column" in err
+
+
+def asked_for(monkeypatch):
+    """How many crops each question to a store asks for."""
+    numbers, plain = [], Store.search
+
+    def search(self, vector, weights=None, k=20, *others, **named):
+        numbers.append(k)
+        return plain(self, vector, weights, k, *others, **named)
+
+    monkeypatch.setattr(Store, "search", search)
+    return numbers
+
+
+def nearest_of_each(store, query, column, among=lambda row: True):
+    """Id and number of crops of each value's nearest, by comparing with every crop."""
+    rows = [row for row in store.rows(None, 0, 10_000) if among(row)]
+    stored = np.stack([store.vector(row["id"]) for row in rows])
+    found = distances(query[None], stored)[0]
+    first, counts = {}, Counter()
+    for distance, row in sorted(zip(found, rows, strict=True), key=lambda at: (at[0], at[1]["id"])):
+        key = row["id"] if row[column] is None else row[column]
+        first.setdefault(key, (row["id"], distance))
+        counts[key] += 1
+    return [(first[key][0], counts[key]) for key in sorted(first, key=lambda key: first[key][1])]
+
+
+def crowd(tmp_path, groups, shots=50, **columns):
+    """A store in which each group's crops are near each other; a query near the first group."""
+    features = features_of(groups, shots, noise=0.2)
+    time = columns.pop("time", None)
+    rows = table_of(features, **columns)
+    if time is not None:
+        rows = rows.set_column(rows.schema.get_field_index("time"), "time", [time])
+    store = Store.create(tmp_path / "store", describe())
+    with store.writing():
+        store.add(rows)
+    return store, features[0]
+
+
+def test_few_groups_all_come_and_few_crops_are_read_at_once(tmp_path, monkeypatch):
+    store, query = crowd(tmp_path, 10, 100, site=[f"site {n // 100}" for n in range(1000)])
+    truth = nearest_of_each(store, query, "site")
+    numbers = asked_for(monkeypatch)
+    monkeypatch.setattr(answers, "TOGETHER", 100, raising=False)
+    hits = answers.answer(store, answers.Query([], [], [], query), group="site").hits
+    assert list(zip(hits["id"], hits["crops"], strict=True)) == truth
+    assert hits["crops"].tolist() == [100] * 10
+    assert max(numbers) <= 100
+    assert len(numbers) <= 12  # each question finds a further group at least
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("order", ["o'hara", 'a"b', "c`d", "(", "-- ", "Ü\n", None]),  # a word of SQL
+        ("Size", [1.5, 1e-07, -2.0, None, 1e300, float("inf"), 0.1]),
+        ("frame", [1, 2, -3, None, 2**53 + 1, 2**53, 0]),
+        ("seen", [True, False, None, True, True, False, True]),
+        (
+            "time",
+            [
+                "2024-05-12T10:00:00",
+                "2024-05-12T10:00:00.500000",
+                None,
+                *["2024-01-01T00:00:00"] * 4,
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("where", [None, "camera = 'c0' or camera = 'c1'"])
+def test_groups_of_any_kind_are_those_of_all_crops(tmp_path, column, values, where):
+    # a crop without a value is a group of its own: three of them
+    given = [values[n // 30] for n in range(210)]
+    given = [values[0] if value is None and n % 30 >= 3 else value for n, value in enumerate(given)]
+    store, query = crowd(tmp_path, 7, 30, **{column: given})
+    truth = nearest_of_each(
+        store, query, column, lambda row: where is None or row["camera"] in ("c0", "c1")
+    )
+    for top in (1, 3, 20):
+        answer = answers.answer(
+            store, answers.Query([], [], [], query), group=column, top=top, where=where
+        )
+        found = list(zip(answer.hits["id"], answer.hits["crops"], strict=True))
+        assert found == truth[:top]
+    assert len(truth) < 20
+
+
+def test_query_crops_are_no_crops_of_a_group(tmp_path):
+    store, query = crowd(tmp_path, 3, 20, site=[f"site {n // 20}" for n in range(60)])
+    ids = table_of(np.zeros((60, 4, 16), np.float32))["id"].to_pylist()
+    asked = answers.Query([], [], ids[:3], query)
+    hits = answers.answer(store, asked, group="site").hits
+    assert not set(hits["id"]) & set(ids[:3])
+    assert hits["crops"].tolist() == [17, 20, 20]
+
+
+def test_groups_whose_names_no_condition_takes_are_found_among_more_crops(tmp_path, monkeypatch):
+    names = [f"{n // 5:04d}" * 10 for n in range(300)]
+    store, query = crowd(tmp_path, 60, 5, site=names)
+    truth = nearest_of_each(store, query, "site")
+    monkeypatch.setattr(filters, "LONGEST", answers.REST + 300)  # seven of the sixty
+    asked = answers.Query([], [], [], query)
+    hits = answers.answer(store, asked, group="site", top=50).hits
+    assert list(zip(hits["id"], hits["crops"], strict=True)) == truth[:50]
+    monkeypatch.setattr(answers, "TOGETHER", 60)
+    with pytest.raises(UserError, match=r"--group site: .* give a smaller --top"):
+        answers.answer(store, asked, group="site", top=30)
+
+
+def test_reranking_orders_the_nearest_once_and_other_groups_follow(tmp_path, monkeypatch):
+    features = features_of(8, 100, noise=0.3)
+    store = Store.create(tmp_path / "store", describe())
+    rows = table_of(features, site=[f"site {n // 100}" for n in range(800)])
+    with store.writing():
+        store.add(rows)
+    query = answers.Query([], [], [], features[0])
+    plain = answers.answer(store, query, top=answers.RERANKED).hits
+    numbers, ordered, run = asked_for(monkeypatch), [], answers._reranked
+
+    def reranked(store, query, hits, shares):
+        ordered.append(run(store, query, hits, shares))
+        return ordered[-1]
+
+    monkeypatch.setattr(answers, "_reranked", reranked)
+    hits = answers.answer(store, query, group="site", rerank=True).hits
+    assert [sorted(each["id"]) for each in ordered] == [sorted(plain["id"])]  # the 200 nearest
+    inside = ordered[0].drop_duplicates("site")
+    assert 1 < len(inside) < 8
+    assert hits["id"][: len(inside)].tolist() == inside["id"].tolist()
+    assert hits["reranked"].notna().tolist() == [n < len(inside) for n in range(8)]
+    others = [
+        identifier
+        for identifier, _ in nearest_of_each(store, features[0], "site")
+        if store.row(identifier)["site"] not in set(inside["site"])
+    ]
+    assert hits["id"][len(inside) :].tolist() == others
+    assert max(numbers) <= 4 * answers.RERANKED
+    lines = answers.lines(answers.Answer(query, hits, None))
+    assert lines[-1].split()[3] == "-"
+
+
+def test_a_column_of_boxes_makes_no_groups(filled):
+    store, features, _ = filled
+    with pytest.raises(UserError, match="--group box: it holds neither text nor numbers"):
+        answers.answer(store, answers.Query([], [], [], features[0]), group="box")
 
 
 def test_groups_are_looked_for_until_there_are_enough(tmp_path):
