@@ -92,20 +92,14 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="folder of the gallery store, or s3://BUCKET/NAME",
     )
     store.add_argument("--json", action="store_true", help="print one JSON object")
-    model = argparse.ArgumentParser(add_help=False)
-    model.add_argument(
-        "--model", type=Path, default=Path("data/model"), help="model folder (data/model)"
-    )
-    model.add_argument("--device", type=_device, default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", type=_device, default="cpu", help="cpu, cuda, cuda:1, … (cpu)")
     cluster = _ray_option()
-    weights = argparse.ArgumentParser(add_help=False)
-    weights.add_argument(
-        "--weights", help="of the branches, as ori=0.4,h1=0.2,h2=0.2,h3=0.2 (the model's)"
-    )
+    weights = "of the branches, as ori=0.4,h1=0.2,h2=0.2,h3=0.2"
 
     index = commands.add_parser(
         "index",
-        parents=[store, model, cluster],
+        parents=[store, device, cluster],
         help="put crops of people into a gallery store",
         description="Embed crops of people and put them into a gallery store, which is made where"
         " there is none. What is there is not computed again; after a kill the same command goes"
@@ -122,7 +116,13 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         " or its sequence's folder; or image",
     )
     index.add_argument(
-        "--camera-from", metavar="REGEX", help="where the camera stands in a path, as '(c\\d+)_'"
+        "--model", type=Path, default=Path("data/model"), help="model folder (data/model)"
+    )
+    index.add_argument(
+        "--camera-from",
+        metavar="REGEX",
+        help="where the camera stands in a file's name, with its folders below GALLERY, as"
+        " '(c\\d+)_'",
     )
     index.add_argument(
         "--time-from", metavar="REGEX", help="where the time stands, as '_(\\d{8}T\\d{6})_'"
@@ -138,7 +138,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     search = commands.add_parser(
         "search",
-        parents=[store, model, weights],
+        parents=[store, device],
         help="find a person in a gallery store",
         description="Rank the crops of a store by their distance to one or several crops of the"
         " same person. A rank is no identification.",
@@ -147,13 +147,24 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     search.add_argument(
         "query", nargs="+", metavar="QUERY", help="image, or id of a crop in the store"
     )
+    search.add_argument(
+        "--model",
+        type=Path,
+        help="model folder, whose weights and calibration hold; without it, data/model where a"
+        " picture must be embedded, else those hold that the store was filled with",
+    )
+    search.add_argument("--weights", help=f"{weights} (the model's)")
     search.add_argument("--top", type=_positive, default=20, help="hits (20)")
     search.add_argument("--where", help=where)
     search.add_argument(
-        "--group", metavar="COLUMN", help="show the nearest crop of each value, as of track"
+        "--group",
+        metavar="COLUMN",
+        help="show the nearest crop of each value, as of track, and how many it has",
     )
     search.add_argument(
-        "--rerank", action="store_true", help="order the nearest hits by k-reciprocal re-ranking"
+        "--rerank",
+        action="store_true",
+        help="order the 200 nearest (--top, if that is more) by k-reciprocal re-ranking",
     )
     search.add_argument(
         "--exact", action="store_true", help="compare with every crop instead of using the index"
@@ -175,13 +186,14 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     evaluate = commands.add_parser(
         "evaluate",
-        parents=[store, weights],
+        parents=[store],
         help="Rank-k and mAP of a gallery store with identities",
         description="Rank-k, mAP and mINP where the store has a column pid or identity. With a"
         " column role, crops of role query are ranked against those of role gallery; else each crop"
         " against all others.",
         epilog="example: pyramid-reid evaluate --store gallery",
     )
+    evaluate.add_argument("--weights", help=f"{weights} (those that the store was filled with)")
     evaluate.add_argument("--where", help=where)
     evaluate.add_argument(
         "--queries", type=_positive, metavar="N", help="judge so many, drawn at random (all)"
@@ -334,7 +346,10 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--store", type=_place, required=True, help="that `pyramid-reid index` filled"
     )
     serve.add_argument(
-        "--model", type=Path, default=Path("data/model"), help="model folder (%(default)s)"
+        "--model",
+        type=Path,
+        default=Path("data/model"),
+        help="model folder, whose weights and calibration hold (%(default)s)",
     )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     serve.add_argument("--port", type=int, default=8000, help="0: any that is free (%(default)s)")

@@ -1,12 +1,16 @@
 """The commands as a user types them: what they print, write and end with."""
 
+import csv
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pyramid_reid import cli
@@ -16,7 +20,7 @@ from pyramid_reid.retrieval import metrics
 from pyramid_reid.retrieval.rerank import Rerank, join, rerank
 from pyramid_reid.search import answers, judge
 from pyramid_reid.search.distances import distances
-from pyramid_reid.search.store import Store
+from pyramid_reid.search.store import Store, filters
 from search.conftest import describe, features_of, paint, table_of
 
 
@@ -127,6 +131,152 @@ def test_groups_show_their_nearest(run, indexed, gallery):
     assert "--group nothing: there is no such column" in err
 
 
+def asked_for(monkeypatch):
+    """How many crops each question to a store asks for."""
+    numbers, plain = [], Store.search
+
+    def search(self, vector, weights=None, k=20, *others, **named):
+        numbers.append(k)
+        return plain(self, vector, weights, k, *others, **named)
+
+    monkeypatch.setattr(Store, "search", search)
+    return numbers
+
+
+def nearest_of_each(store, query, column, among=lambda row: True):
+    """Id and number of crops of each value's nearest, by comparing with every crop."""
+    rows = [row for row in store.rows(None, 0, 10_000) if among(row)]
+    stored = np.stack([store.vector(row["id"]) for row in rows])
+    found = distances(query[None], stored)[0]
+    first, counts = {}, Counter()
+    for distance, row in sorted(zip(found, rows, strict=True), key=lambda at: (at[0], at[1]["id"])):
+        key = row["id"] if row[column] is None else row[column]
+        first.setdefault(key, (row["id"], distance))
+        counts[key] += 1
+    return [(first[key][0], counts[key]) for key in sorted(first, key=lambda key: first[key][1])]
+
+
+def crowd(tmp_path, groups, shots=50, **columns):
+    """A store in which each group's crops are near each other; a query near the first group."""
+    features = features_of(groups, shots, noise=0.2)
+    time = columns.pop("time", None)
+    rows = table_of(features, **columns)
+    if time is not None:
+        rows = rows.set_column(rows.schema.get_field_index("time"), "time", [time])
+    store = Store.create(tmp_path / "store", describe())
+    with store.writing():
+        store.add(rows)
+    return store, features[0]
+
+
+def test_few_groups_all_come_and_few_crops_are_read_at_once(tmp_path, monkeypatch):
+    store, query = crowd(tmp_path, 10, 100, site=[f"site {n // 100}" for n in range(1000)])
+    truth = nearest_of_each(store, query, "site")
+    numbers = asked_for(monkeypatch)
+    monkeypatch.setattr(answers, "TOGETHER", 100, raising=False)
+    hits = answers.answer(store, answers.Query([], [], [], query), group="site").hits
+    assert list(zip(hits["id"], hits["crops"], strict=True)) == truth
+    assert hits["crops"].tolist() == [100] * 10
+    assert max(numbers) <= 100
+    assert len(numbers) <= 12  # each question finds a further group at least
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("order", ["o'hara", 'a"b', "c`d", "(", "-- ", "Ü\n", None]),  # a word of SQL
+        ("Size", [1.5, 1e-07, -2.0, None, 1e300, float("inf"), 0.1]),
+        ("frame", [1, 2, -3, None, 2**53 + 1, 2**53, 0]),
+        ("seen", [True, False, None, True, True, False, True]),
+        (
+            "time",
+            [
+                "2024-05-12T10:00:00",
+                "2024-05-12T10:00:00.500000",
+                None,
+                *["2024-01-01T00:00:00"] * 4,
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("where", [None, "camera = 'c0' or camera = 'c1'"])
+def test_groups_of_any_kind_are_those_of_all_crops(tmp_path, column, values, where):
+    # a crop without a value is a group of its own: three of them
+    given = [values[n // 30] for n in range(210)]
+    given = [values[0] if value is None and n % 30 >= 3 else value for n, value in enumerate(given)]
+    store, query = crowd(tmp_path, 7, 30, **{column: given})
+    truth = nearest_of_each(
+        store, query, column, lambda row: where is None or row["camera"] in ("c0", "c1")
+    )
+    for top in (1, 3, 20):
+        answer = answers.answer(
+            store, answers.Query([], [], [], query), group=column, top=top, where=where
+        )
+        found = list(zip(answer.hits["id"], answer.hits["crops"], strict=True))
+        assert found == truth[:top]
+    assert len(truth) < 20
+
+
+def test_query_crops_are_no_crops_of_a_group(tmp_path):
+    store, query = crowd(tmp_path, 3, 20, site=[f"site {n // 20}" for n in range(60)])
+    ids = table_of(np.zeros((60, 4, 16), np.float32))["id"].to_pylist()
+    asked = answers.Query([], [], ids[:3], query)
+    hits = answers.answer(store, asked, group="site").hits
+    assert not set(hits["id"]) & set(ids[:3])
+    assert hits["crops"].tolist() == [17, 20, 20]
+
+
+def test_groups_whose_names_no_condition_takes_are_found_among_more_crops(tmp_path, monkeypatch):
+    names = [f"{n // 5:04d}" * 10 for n in range(300)]
+    store, query = crowd(tmp_path, 60, 5, site=names)
+    truth = nearest_of_each(store, query, "site")
+    monkeypatch.setattr(filters, "LONGEST", answers.REST + 300)  # seven of the sixty
+    asked = answers.Query([], [], [], query)
+    hits = answers.answer(store, asked, group="site", top=50).hits
+    assert list(zip(hits["id"], hits["crops"], strict=True)) == truth[:50]
+    monkeypatch.setattr(answers, "TOGETHER", 60)
+    with pytest.raises(UserError, match=r"--group site: .* give a smaller --top"):
+        answers.answer(store, asked, group="site", top=30)
+
+
+def test_reranking_orders_the_nearest_once_and_other_groups_follow(tmp_path, monkeypatch):
+    features = features_of(8, 100, noise=0.3)
+    store = Store.create(tmp_path / "store", describe())
+    rows = table_of(features, site=[f"site {n // 100}" for n in range(800)])
+    with store.writing():
+        store.add(rows)
+    query = answers.Query([], [], [], features[0])
+    plain = answers.answer(store, query, top=answers.RERANKED).hits
+    numbers, ordered, run = asked_for(monkeypatch), [], answers._reranked
+
+    def reranked(store, query, hits, shares):
+        ordered.append(run(store, query, hits, shares))
+        return ordered[-1]
+
+    monkeypatch.setattr(answers, "_reranked", reranked)
+    hits = answers.answer(store, query, group="site", rerank=True).hits
+    assert [sorted(each["id"]) for each in ordered] == [sorted(plain["id"])]  # the 200 nearest
+    inside = ordered[0].drop_duplicates("site")
+    assert 1 < len(inside) < 8
+    assert hits["id"][: len(inside)].tolist() == inside["id"].tolist()
+    assert hits["reranked"].notna().tolist() == [n < len(inside) for n in range(8)]
+    others = [
+        identifier
+        for identifier, _ in nearest_of_each(store, features[0], "site")
+        if store.row(identifier)["site"] not in set(inside["site"])
+    ]
+    assert hits["id"][len(inside) :].tolist() == others
+    assert max(numbers) <= 4 * answers.RERANKED
+    lines = answers.lines(answers.Answer(query, hits, None))
+    assert lines[-1].split()[3] == "-"
+
+
+def test_a_column_of_boxes_makes_no_groups(filled):
+    store, features, _ = filled
+    with pytest.raises(UserError, match="--group box: it holds neither text nor numbers"):
+        answers.answer(store, answers.Query([], [], [], features[0]), group="box")
+
+
 def test_groups_are_looked_for_until_there_are_enough(tmp_path):
     store = Store.create(tmp_path / "store", describe())
     features = features_of(30, 40, noise=0.1)
@@ -167,6 +317,34 @@ def test_results_as_files(run, indexed, gallery, tmp_path):
     code, _, err = run("search", query, "--store", indexed, "--out", tmp_path / "r.pdf")
     assert code == 2
     assert "neither .csv nor .html" in err
+
+
+def test_a_table_of_hits_has_each_box_as_columns_and_no_formula(tmp_path):
+    store = Store.create(tmp_path / "store", describe())
+    features = features_of(4, 1)
+    cameras = ["=1+1", "@a", 'x, "y"\nz', None]
+    rows = table_of(features, tag=["-1", "+a", "plain", None], speed=[-1.5, 2.0, None, 0.0])
+    boxes = [{"left": -3.5, "top": 2, "width": 5, "height": 8}, None, None, None]
+    for name, values in (("camera", cameras), ("box", boxes)):
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, name, pa.array(values, rows.schema.field(name).type))
+    with store.writing():
+        store.add(rows)
+    query = answers.Query([], [], [], features[0])
+    answers.write(answers.answer(store, query), store, tmp_path / "r.csv")
+    with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
+        found = {row["id"]: row for row in csv.DictReader(file)}
+    ids = rows["id"].to_pylist()
+    assert [found[name]["camera"] for name in ids] == ["'=1+1", "'@a", 'x, "y"\nz', ""]
+    assert [found[name]["tag"] for name in ids] == ["'-1", "'+a", "plain", ""]
+    assert [found[name]["speed"] for name in ids] == ["-1.5", "2.0", "", "0.0"]  # numbers are none
+    edges = [[found[name][edge] for edge in ("left", "top", "width", "height")] for name in ids]
+    assert edges == [["-3.5", "2.0", "5.0", "8.0"], *[[""] * 4] * 3]
+    assert "box" not in found[ids[0]]
+    for row in found.values():
+        assert float(row["distance"]) == pytest.approx(sum(float(row[b]) for b in BRANCHES) / 4)
+    answers.write(answers.answer(store, query, where="camera = 'none'"), store, tmp_path / "e.csv")
+    assert (tmp_path / "e.csv").read_text().splitlines() == [",".join(found[ids[0]])]
 
 
 def test_names_in_a_page_are_no_markup(tmp_path, model, fake_model):
@@ -218,6 +396,77 @@ def test_a_search_that_cannot_be_done_is_one_sentence(
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["index", "search", "restore"])
+def test_a_gpu_that_is_not_there_is_one_sentence(run, indexed, model_folder, tmp_path, command):
+    picture = paint(tmp_path / "new" / "1.png", 2, shot=7)
+    further = {
+        "index": ["--store", tmp_path / "store"],
+        "search": ["--store", indexed],
+        "restore": ["--out", tmp_path / "out"],
+    }
+    fixed = ["--model", model_folder, "--device", "cuda:99"]
+    code, out, err = run(command, picture, *further[command], *fixed)
+    assert (code, out) == (2, "")
+    assert "device cuda:99: torch finds " in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["index", "restore"])
+def test_one_gpu_of_several_is_no_device_of_a_cluster(
+    run, model_folder, tmp_path, monkeypatch, command
+):
+    from pyramid_reid.search.cluster import connection
+
+    monkeypatch.setattr(connection, "connected", lambda _: pytest.fail("it joins a cluster"))
+    picture = paint(tmp_path / "new" / "1.png", 2, shot=7)
+    further = {"index": ["--store", tmp_path / "store"], "restore": ["--out", tmp_path / "out"]}
+    fixed = ["--model", model_folder, "--ray", "nowhere:1", "--device", "cuda:1"]
+    code, out, err = run(command, picture, *further[command], *fixed)
+    assert (code, out) == (2, "")
+    assert "--device cuda:1: with --ray each process gets the GPU that Ray picks" in err
+    assert err.count("\n") == 1
+
+
+@pytest.fixture
+def refitted(model_folder, tmp_path):
+    """The model with other weights and another calibration, which are no part of its features."""
+    folder = shutil.copytree(model_folder, tmp_path / "data" / "model")
+    told = json.loads((folder / "model.json").read_text())
+    told["weights"] = {"ori": 0.7, "h1": 0.1, "h2": 0.1, "h3": 0.1}
+    told["calibration"] |= {"slope": 4, "intercept": -1}
+    (folder / "model.json").write_text(json.dumps(told))
+    return folder
+
+
+OF_STORE = (dict.fromkeys(BRANCHES, 0.25), 10, -3)
+REFITTED = ({"ori": 0.7, "h1": 0.1, "h2": 0.1, "h3": 0.1}, 4, -1)
+
+
+@pytest.mark.parametrize(
+    ("picture", "named", "expected"),
+    [
+        ("stored", False, OF_STORE),
+        ("stored", True, REFITTED),
+        ("new", True, REFITTED),
+        ("new", False, REFITTED),  # by data/model, which embeds it
+    ],
+)
+def test_weights_and_calibration_are_of_the_model_that_is_read(
+    run, indexed, gallery, refitted, monkeypatch, tmp_path, picture, named, expected
+):
+    monkeypatch.chdir(tmp_path)  # where data/model is
+    query = gallery / "c1_0001_0.png" if picture == "stored" else paint(tmp_path / "n.png", 1, 9)
+    further = ["--model", refitted] if named else []
+    code, out, err = run("search", query, "--store", indexed, "--json", *further)
+    assert code == 0, err
+    weights, slope, intercept = expected
+    for hit in json.loads(out)["hits"]:
+        fused = sum(weights[branch] * hit[branch] for branch in BRANCHES)
+        assert hit["distance"] == pytest.approx(fused, abs=1e-5)
+        chance = 1 / (1 + np.exp(slope * hit["distance"] + intercept))
+        assert hit["probability"] == pytest.approx(chance, abs=1e-5)
 
 
 def test_a_picture_for_a_store_of_another_model_is_refused(

@@ -171,6 +171,19 @@ def test_what_is_no_model_or_has_no_crops_is_refused(model_folder, tmp_path, mon
     assert "a ranking needs two" in capsys.readouterr().err
 
 
+def test_a_crop_that_is_no_image_is_one_sentence(model_folder, tmp_path, monkeypatch, capsys):
+    for name in "ab":
+        Image.new("RGB", (4, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    arguments = ["export", "--onnx", tmp_path / "o", "--model", model_folder, "--crops", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["pyramid-reid", *map(str, arguments)])
+    assert cli.main() == 2
+    said = capsys.readouterr().err
+    assert f"--crops: {tmp_path}/c.png is not a JPEG, PNG or BMP image: take it out" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+
+
 def test_ties_by_rounding_are_no_other_ranking():
     features = normalize(np.random.default_rng(0).normal(size=(6, 8)))
     shuffled = normalize(features + np.random.default_rng(1).normal(size=features.shape))

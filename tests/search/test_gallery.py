@@ -1,5 +1,6 @@
 """What goes into a store, from folders, tables and MOTChallenge files."""
 
+import datetime as dt
 import os
 from pathlib import Path
 
@@ -47,7 +48,41 @@ def test_folders_are_walked_and_what_systems_leave_is_passed_over(tmp_path):
     ],
 )
 def test_values_stand_in_names(options, expected):
-    assert Patterns.of(*options).values("/x/c3_20240512T101502_0017.jpg") == expected
+    assert Patterns.of(*options).values("x/c3_20240512T101502_0017.jpg") == expected
+
+
+def test_what_leads_to_a_source_tells_nothing_of_its_crops(tmp_path):
+    """`(c\\d+)_` stands in the folder above, too, and first there."""
+    crops = tmp_path / "disc1_backup" / "crops"
+    for name in ("c2_1.jpg", "day/c3_2.jpg"):
+        paint(crops / name, 1)
+    frames, problems = listed([crops], Patterns.of(r"(c\d+)_", None, None))
+    assert [frame.crops[0][1]["camera"] for frame in frames] == ["c2", "c3"]
+    assert problems == {}
+    (crops / "t.csv").write_text("path\nday/c3_2.jpg\n")
+    frames, _ = listed([crops / "t.csv"], Patterns.of(r"(c\d+)_", None, None))
+    assert frames[0].crops[0][1]["camera"] == "c3"
+
+
+def test_each_kind_of_source_is_left_out_of_the_names(tmp_path, monkeypatch):
+    scene = sequence(tmp_path / "scene", "1,7,11,1,10,20,1,1,1\n")
+    crop = paint(tmp_path / "crops" / "a" / "1.png", 1)
+    (tmp_path / "t.csv").write_text(f"path\ncrops/a/1.png\n{scene}/img1/000002.jpg\n")
+    (tmp_path / "crops" / "t.csv").write_text(f"path\n{scene}/img1/000002.jpg\n")
+    monkeypatch.chdir(tmp_path / "crops")
+    named = {
+        tmp_path / "crops": ["a/1.png"],
+        Path(): ["a/1.png"],
+        tmp_path / "t.csv": ["crops/a/1.png", "scene/img1/000002.jpg"],
+        tmp_path / "crops" / "t.csv": ["000002.jpg"],  # what leads to it is not the table's
+        scene: ["img1/000001.jpg"],
+        scene / "gt" / "gt.txt": ["img1/000001.jpg"],
+        crop: ["1.png"],
+    }
+    whole = Patterns.of(None, None, "(?P<whole>.*)")
+    for source, names in named.items():
+        frames, _ = listed([source], whole)
+        assert [frame.crops[0][1]["whole"] for frame in frames] == names
 
 
 def test_a_name_without_its_values_is_a_problem_of_its_own(tmp_path):
@@ -58,7 +93,7 @@ def test_a_name_without_its_values_is_a_problem_of_its_own(tmp_path):
     assert {Path(path).name: problem for path, problem in problems.items()} == {
         "c1_99999999T101502_1.jpg": "has the time '99999999T101502', which is neither ISO 8601 nor"
         " seconds since 1970",
-        "holiday.jpg": r"shows no camera by '(c\\d+)_'",
+        "holiday.jpg": r"shows no camera by '(c\\d+)_' in 'holiday.jpg'",
     }
 
 
@@ -126,6 +161,104 @@ def test_a_table_has_boxes_and_further_columns(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["17", "-3", "0"], [17, -3, 0]),
+        (["17", "", "1.5"], [17.0, None, 1.5]),
+        (["1e-05", "-.5", "2."], [1e-05, -0.5, 2.0]),
+        (["1.5", "nan", "NaN"], [1.5, None, None]),
+        (["0017", "17"], ["0017", "17"]),  # two people, not one
+        (["1_11", "2"], ["1_11", "2"]),
+        (["1234567890123456789", "1"], [1234567890123456789, 1]),
+        # which one float stands for
+        (
+            ["9007199254740993", "9007199254740992", "0.5"],
+            ["9007199254740993", "9007199254740992", "0.5"],
+        ),
+        (
+            ["12345678901234567890", "12345678901234567891"],
+            ["12345678901234567890", "12345678901234567891"],
+        ),
+        (["1e999", "1"], ["1e999", "1"]),
+        (["inf", "nan", "1"], ["inf", "nan", "1"]),
+        (["+1", "2"], ["+1", "2"]),
+        (["٣", "1"], ["٣", "1"]),
+        (["9" * 5000, "1"], ["9" * 5000, "1"]),
+        ([" 5 ", "6"], [5, 6]),
+    ],
+)
+def test_what_is_no_plain_number_stays_text(tmp_path, texts, expected):
+    rows = pd.DataFrame({"path": [f"{n}.png" for n in range(len(texts))], "tag": texts})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    frames, _ = listed([tmp_path / "t.csv"], NONE)
+    found = [frame.crops[0][1]["tag"] for frame in frames]
+    assert found == expected
+    assert list(map(type, found)) == list(map(type, expected))
+    rows.to_parquet(tmp_path / "t.parquet")  # which says that they are text
+    frames, _ = listed([tmp_path / "t.parquet"], NONE)
+    assert [frame.crops[0][1]["tag"] for frame in frames] == [
+        text.strip() or None for text in texts
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("name", ["camera", "track", "pid", "identity"])
+def test_names_of_people_and_places_are_text(tmp_path, kind, name):
+    rows = pd.DataFrame({"path": ["1.png", "2.png"], name: [17, 18]})
+    file = tmp_path / f"t.{kind}"
+    rows.to_csv(file, index=False) if kind == "csv" else rows.to_parquet(file)
+    frames, _ = listed([file], NONE)
+    assert [frame.crops[0][1][name] for frame in frames] == ["17", "18"]
+
+
+def test_a_parquet_file_has_values_that_are_none(tmp_path):
+    """Columns of pandas' own types hold pd.NA, which compares with nothing."""
+    rows = pd.DataFrame(
+        {
+            "path": ["1.png", "2.png"],
+            "left": pd.array([1, None], "Int64"),
+            "top": pd.array([2, None], "Int64"),
+            "width": pd.array([3, None], "Int64"),
+            "height": pd.array([4, None], "Int64"),
+            "shots": pd.array([5, None], "Int64"),
+            "speed": pd.array([float("inf"), None], "Float64"),
+            "coat": pd.array(["red", None], "string"),
+            "time": pd.array([pd.Timestamp("2024-05-12 10:00"), pd.NaT]),
+            "seen": pd.array([True, None], "boolean"),
+            "day": [dt.date(2024, 5, 12), None],
+        }
+    )
+    rows.to_parquet(tmp_path / "t.parquet")
+    frames, _ = listed([tmp_path / "t.parquet"], NONE)
+    first = {"shots": 5, "speed": float("inf"), "coat": "red", "time": "2024-05-12T10:00:00"}
+    first |= {"seen": "True", "day": "2024-05-12"}
+    assert frames[0].crops == [((1, 2, 3, 4), first)]
+    assert frames[1].crops == [(None, dict.fromkeys(first))]
+
+
+def test_a_column_of_lists_is_named(tmp_path):
+    rows = pd.DataFrame({"path": ["1.png", "2.png"], "tags": [None, ["a", "b"]]})
+    rows.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"t\.parquet line 3: the column 'tags' holds a ndarray"):
+        listed([tmp_path / "t.parquet"], NONE)
+
+
+@pytest.mark.parametrize(
+    "name", ["crops", "reranked", "rank", "_distance", "_rowid", "vector", "h2"]
+)
+def test_a_column_of_the_hits_is_nobody_elses(tmp_path, name):
+    (tmp_path / "t.csv").write_text(f"path,{name}\na.png,1\n")
+    with pytest.raises(UserError, match=f"has a column '{name}' of its own"):
+        listed([tmp_path / "t.csv"], NONE)
+
+
+@pytest.mark.parametrize("name", ["path", "left", "crops"])
+def test_a_pattern_takes_no_column_of_the_store(name):
+    with pytest.raises(UserError, match=f"--columns-from: .*'{name}' of its own"):
+        Patterns.of(None, None, rf"(?P<{name}>\d+)")
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("pid\n1\n", "has no column path"),
@@ -175,6 +308,14 @@ def test_a_motchallenge_sequence_gives_its_boxes(tmp_path):
         ]
 
 
+def test_ground_truth_of_mot15_has_no_class(tmp_path):
+    """Ten fields, the last three a place in the world: people all, but for those not counted."""
+    lines = "1,7,11,1,10,20,1,-1,-1,-1\n1,8,12,1,10,20,1,0.5,2.5,0\n2,7,1,1,5,5,0,-1,-1,-1\n"
+    frames, _ = listed([sequence(tmp_path / "ADL-Rundle-6", lines)], NONE)
+    assert len(frames) == 1
+    assert [values["track"] for _, values in frames[0].crops] == ["7", "8"]
+
+
 def test_detections_have_no_track(tmp_path):
     root = sequence(tmp_path / "cam", "1,-1,11,1,10,20,0.3,-1,-1,-1\n", "det/det.txt")
     frames, _ = listed([root], NONE)
@@ -183,7 +324,12 @@ def test_detections_have_no_track(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("1,2,3\n", "line 1 is not frame,id"), ("3,1,1,1,5,5,1\n", "has no frame 3")],
+    [
+        ("1,2,3\n", "line 1 is not frame,id"),
+        ("1\n", "line 1 is not frame,id"),
+        ("1,1,1,1,5,5,high,1,1\n", "line 1 is not frame,id,.*confidence"),
+        ("3,1,1,1,5,5,1\n", "has no frame 3"),
+    ],
 )
 def test_a_motchallenge_file_with_mistakes_is_named(tmp_path, text, said):
     with pytest.raises(UserError, match=said):

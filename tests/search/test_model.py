@@ -102,6 +102,27 @@ def test_what_is_no_image_is_named(model, image, said):
         model.embed([image])
 
 
+@pytest.mark.parametrize(
+    ("gpus", "device", "said"),
+    [
+        (0, "cuda", "device cuda: torch finds no GPU: give another device, or cpu"),
+        (2, "cuda:2", "device cuda:2: torch finds cuda:0, cuda:1: give another"),
+        (2, "gpu", "device gpu: torch knows none of this name"),
+        (2, "cuda", None),
+        (2, "cuda:1", None),
+        (0, "cpu", None),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(model_folder, monkeypatch, gpus, device, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if said is None:
+        assert pyramid_reid.load(model_folder, device)._device == torch.device(device)
+        return
+    with pytest.raises(UserError, match=said):
+        pyramid_reid.load(model_folder, device)
+
+
 def test_distances_are_the_weighted_sum_written_anew():
     rng = np.random.default_rng(0)
     query, gallery = (rng.normal(size=(n, 4, 8)) for n in (3, 5))

@@ -7,7 +7,8 @@ import hashlib
 import html
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,10 +21,13 @@ from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search.description import Description
 from pyramid_reid.search.distances import proportions
 from pyramid_reid.search.store import Store, filters
+from pyramid_reid.search.store.rows import BOX
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What formulas of spreadsheets begin with, as `serve/page/table.js` has it."""
 RERANKED = 200
 """Hits at least that are re-ranked: their neighbourhoods among each other count."""
 THUMBNAIL = 160
@@ -31,6 +35,10 @@ THUMBNAIL = 160
 SHORTEST_ID = 6
 """Letters of an id that are taken for one."""
 SAME_WEIGHT = 1e-6
+TOGETHER = 10_000
+"""Crops that are read at once to find groups: their features are 100 MB."""
+REST = 1000
+"""Letters of a condition beside its lists of values, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +64,8 @@ class Answer:
     """Hits, the nearest first.
 
     Attributes:
-        hits: rank, distance, probability (where it is known), perhaps `reranked` and `crops`, then
-            the branches' distances and the store's columns.
+        hits: rank, distance, probability (where it is known), perhaps `reranked` and `crops` (how
+            many the hit's group has in all), then the branches' distances and the store's columns.
         why_no_probability: None where there is one.
     """
 
@@ -118,6 +126,7 @@ def answer(
     store: Store,
     query: Query,
     *,
+    described: Description | None = None,
     weights: Mapping[str, float] | None = None,
     top: int = 20,
     where: str | None = None,
@@ -128,36 +137,44 @@ def answer(
     """Search.
 
     Args:
+        described: a model of the store's features, whose weights and calibration hold; None: that
+            by which the store was filled last.
         weights: None takes the model's.
         top: hits, or groups where `group` names a column; the nearest crop stands for its group.
-        rerank: order the nearest hits by k-reciprocal re-ranking.
+        rerank: order the `RERANKED` nearest hits, or `top` if that is more, by k-reciprocal
+            re-ranking; groups that have none of these come after them, by distance.
         exact: compare with every crop.
 
     Raises:
-        UserError: there is no such column, the condition does not parse, the store is empty.
+        UserError: there is no such column, or it cannot group; the condition does not parse; the
+            store is empty.
     """
-    used = dict(store.description.weights) if weights is None else dict(weights)
+    model = described or store.description
+    used = dict(model.weights) if weights is None else dict(weights)
     shares = proportions({str(name): value for name, value in used.items()})
-    if group is not None and group not in store.columns():
-        raise UserError(
-            f"--group {group}: there is no such column; there are {', '.join(store.columns())}"
-        )
-    number = max(top, RERANKED) if rerank else top
-    while True:
+    if group is not None:
+        _check_group(store, group)
+
+    def nearest(number: int, condition: str | None) -> pd.DataFrame:
         wanted = number + len(query.identifiers)
-        table = store.search(query.features, shares, wanted, where, exact=exact)
-        hits = table.to_pandas()
-        hits = hits[~hits["id"].isin(query.identifiers)].reset_index(drop=True)
-        if rerank:
-            hits = _reranked(store, query, hits, shares)
-        if group is not None:
-            hits = _grouped(hits, group)
-        if len(hits) >= top or table.num_rows < wanted:
-            break
-        number *= 4
+        found = store.search(query.features, shares, wanted, condition, exact=exact)
+        hits = found.to_pandas(integer_object_nulls=True)
+        return hits[~hits["id"].isin(query.identifiers)].head(number).reset_index(drop=True)
+
+    number = max(top, RERANKED) if rerank else top
+    hits = nearest(number, where)
+    whole = len(hits) < number
+    if rerank:
+        hits = _reranked(store, query, hits, shares)
+    if group is not None:
+        hits = _first_of_each(hits, group)
+        if not whole and len(hits) < top:
+            hits = _with_further(hits, nearest, group, where, top, number)
+        hits = hits.head(top)
+        hits = hits.assign(crops=_sizes(store, hits[group], where, query.identifiers))
     hits = hits.head(top).reset_index(drop=True)
     hits.insert(0, "rank", np.arange(1, len(hits) + 1))
-    fitted, why = store.description.calibration, _why_not(store.description, shares)
+    fitted, why = model.calibration, _why_not(model, shares)
     if fitted is not None and why is None:
         exponent = np.clip(fitted.slope * hits["distance"] + fitted.intercept, -700, 700)
         hits["probability"] = 1 / (1 + np.exp(exponent))
@@ -176,11 +193,128 @@ def _why_not(described: Description, shares: Mapping[str, float]) -> str | None:
     return None
 
 
-def _grouped(hits: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The nearest hit of each group with the number of its hits; null is no group."""
+def _check_group(store: Store, column: str) -> None:
+    """Check that a store's crops can be grouped by a column.
+
+    Raises:
+        UserError: there is none, or it holds neither text nor numbers.
+    """
+    import pyarrow as pa
+
+    if column not in store.columns():
+        raise UserError(
+            f"--group {column}: there is no such column; there are {', '.join(store.columns())}"
+        )
+    if store.table is None:  # the search says so
+        return
+    kind, known = store.table.schema.field(column).type, pa.types
+    tests = (known.is_string, known.is_large_string, known.is_boolean)
+    if not any(test(kind) for test in (*tests, known.is_integer, known.is_floating)):
+        raise UserError(f"--group {column}: it holds neither text nor numbers: give another column")
+
+
+def _first_of_each(hits: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The first hit of each group; a crop without a value is a group of its own."""
     keys = hits[column].astype(object).where(hits[column].notna(), "\0" + hits["id"])
-    counts = keys.map(keys.value_counts())
-    return hits.assign(crops=counts)[~keys.duplicated()]
+    return hits[~keys.duplicated()]
+
+
+def _with_further(
+    groups: pd.DataFrame,
+    nearest: Callable[[int, str | None], pd.DataFrame],
+    column: str,
+    where: str | None,
+    top: int,
+    number: int,
+) -> pd.DataFrame:
+    """Groups, and further ones until there are enough of them or no more.
+
+    Each question leaves out the crops of the groups that are known, so that a large group does not
+    have to be read in whole to see what comes after it.
+
+    Args:
+        groups: a hit of each group among the nearest `number` hits.
+        nearest: gives so many hits that a condition holds for, fewer where there are no more.
+
+    Raises:
+        UserError: so many groups are known that no condition can leave them out.
+    """
+    import pandas as pd
+
+    whole = False
+    while not whole and len(groups) < top:
+        number = max(number, min(4 * number, TOGETHER))
+        hits = nearest(number, _besides(groups[column], column, where))
+        whole = len(hits) < number
+        joined = _first_of_each(pd.concat([groups, hits], ignore_index=True), column)
+        if not whole and len(joined) == len(groups):
+            raise UserError(
+                f"--group {column}: {len(groups):,} groups were found, too many for a condition"
+                " that leaves them out while more are looked for: give a smaller --top"
+            )
+        groups = joined
+    order = [name for name in ("reranked", "distance") if name in groups]
+    return groups.sort_values(order, kind="stable")
+
+
+def _besides(values: pd.Series, column: str, where: str | None) -> str | None:
+    """A condition for crops of further groups; of as many as fit into it, the nearest first."""
+    known = next(_lists(values, where), None)
+    # in SQL, null is not among any values and not outside of them
+    return _both(where, known and f"`{column}` is null or `{column}` not in ({known})")
+
+
+def _sizes(store: Store, groups: pd.Series, where: str | None, besides: Sequence[str]) -> list[int]:
+    """How many crops each group has, of those that a condition holds for.
+
+    Args:
+        besides: ids of crops that do not count.
+    """
+    import pyarrow.compute as pc
+
+    counts = Counter[Any]()
+    others = f"id not in ({', '.join(map(filters.quoted, besides))})" if besides else None
+    for some in _lists(groups, where, others):
+        condition = _both(where, others, f"`{groups.name}` in ({some})")
+        for batch in store.batches([str(groups.name)], condition):
+            for found in pc.value_counts(batch[groups.name]).to_pylist():
+                counts[found["values"]] += found["counts"]
+    return [
+        1 if missing else counts[value]
+        for value, missing in zip(groups, groups.isna(), strict=True)
+    ]
+
+
+def _lists(values: pd.Series, *beside: str | None) -> Iterator[str]:
+    """Values as literals of SQL, so many in each list that a condition takes it.
+
+    Args:
+        beside: conditions that stand beside a list.
+    """
+    room = filters.LONGEST - sum(len(each or "") for each in beside) - REST
+    some, length = list[str](), 0
+    for literal in map(_literal, values[values.notna()]):
+        if some and length + len(literal) > room:
+            yield ", ".join(some)
+            some, length = [], 0
+        some.append(literal)
+        length += len(literal) + 2
+    if some:
+        yield ", ".join(some)
+
+
+def _literal(value: Any) -> str:
+    """A value of a column as a literal of SQL."""
+    if isinstance(value, str):
+        return filters.quoted(value)
+    if isinstance(value, float) and math.isinf(value):
+        return f"cast('{value}' as double)"
+    return str(value).lower()  # true and false, and numbers
+
+
+def _both(*conditions: str | None) -> str | None:
+    """A condition that holds where all of some do; None where there is none."""
+    return " and ".join(f"({each})" for each in conditions if each) or None
 
 
 def _reranked(
@@ -268,10 +402,7 @@ def write(answer: Answer, store: Store, path: Path) -> None:
     """
     kind = path.suffix.lower()
     if kind == ".csv":
-        flat = [{**row, **_box_columns(row.pop("box"))} for row in records(answer)]
-        import pandas as pd
-
-        text = pd.DataFrame(flat).to_csv(index=False, lineterminator="\n")
+        text = table(answer)
     elif kind == ".html":
         text = page(answer, store)
     else:
@@ -282,8 +413,27 @@ def write(answer: Answer, store: Store, path: Path) -> None:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _box_columns(box: Mapping[str, float] | None) -> dict[str, float]:
-    return {} if box is None else dict(box)
+def table(answer: Answer) -> str:
+    """Hits as comma-separated values, a box as four columns."""
+    head = _flat(dict.fromkeys(map(str, answer.hits)))
+    rows = [list(head), *(list(_flat(hit).values()) for hit in records(answer))]
+    return "".join(",".join(map(_field, row)) + "\n" for row in rows)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose box is four values, each empty where there is none."""
+    flat = dict[str, Any]()
+    for name, value in row.items():
+        flat |= {**dict.fromkeys(BOX), **(value or {})} if name == "box" else {name: value}
+    return flat
+
+
+def _field(value: Any) -> str:
+    """A value in a table; a spreadsheet would compute a text that begins as a formula does."""
+    text = "" if value is None else str(value)
+    if isinstance(value, str) and text.startswith(FORMULA):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if set(text) & set('",\r\n') else text
 
 
 def page(answer: Answer, store: Store) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pyramid_reid.search.indexing.intake import Work
     from pyramid_reid.search.model import Model
 
+MODEL = Path("data/model")
+"""Of the pipeline: what `search` embeds new pictures by where no other model is given."""
 DONE, PARTLY, INTERRUPTED = 0, 3, 130
 """What commands end with: 3 where files could not be read; `main` makes 2 of errors."""
 
@@ -62,11 +64,13 @@ def search(given: argparse.Namespace) -> int:
         raise UserError(f"--out {given.out} is neither .csv nor .html")
     weights = _weights(given.weights)
     store = Store.open(given.store)
+    described = None if given.model is None else _described(given.model, store)
 
     def embed(paths: list[Path]):  # type: ignore[no-untyped-def] # noqa: ANN202
-        store.check(description.read(given.model))
+        nonlocal described
+        described = described or _described(MODEL, store)
         try:
-            return _loader(given.model, given.device)().embed(paths)
+            return _loader(given.model or MODEL, given.device)().embed(paths)
         except ValueError as error:
             raise UserError(str(error)) from error
 
@@ -74,6 +78,7 @@ def search(given: argparse.Namespace) -> int:
     answer = answers.answer(
         store,
         query,
+        described=described,
         weights=weights,
         top=given.top,
         where=given.where,
@@ -162,6 +167,7 @@ def _working(given: argparse.Namespace) -> Iterator[tuple[Work, ann.Builds]]:
         return
     from pyramid_reid.search.cluster import connection
 
+    connection.check_device(given.device)
     with connection.connected(given.ray) as ray:
         from pyramid_reid.search.cluster import indexing as clustered
         from pyramid_reid.search.cluster import optimizing
@@ -181,6 +187,17 @@ def _building(given: argparse.Namespace) -> Iterator[ann.Builds]:
         from pyramid_reid.search.cluster import optimizing
 
         yield optimizing.There(ray)
+
+
+def _described(folder: Path, store: Store) -> description.Description:
+    """What a model folder says of its model, of whose features a store must be.
+
+    Raises:
+        UserError: it is none, or the store is of another model.
+    """
+    found = description.read(folder)
+    store.check(found)
+    return found
 
 
 def _loader(folder: Path, device: str) -> Callable[[], Model]:

@@ -108,11 +108,11 @@ def export(model: Path, out: Path, crops: Sequence[Crop] = ()) -> Iterator[Expor
         Each file when it is written and checked.
 
     Raises:
-        UserError: the model is damaged, a file cannot be written, or ONNX Runtime gives something
-            else than torch: that file is removed.
+        UserError: the model is damaged, a crop is no image, a file cannot be written, or ONNX
+            Runtime gives something else than torch: that file is removed.
     """
     description = described.read(model)
-    images = [as_pixels(crop) for crop in crops] or _random_crops()
+    images = [_pixels(crop) for crop in crops] or _random_crops()
     try:
         out.mkdir(parents=True, exist_ok=True)
         for sha256 in dict.fromkeys(description.branches[name].sha256 for name in BRANCH_NAMES):
@@ -120,6 +120,13 @@ def export(model: Path, out: Path, crops: Sequence[Crop] = ()) -> Iterator[Expor
         yield from _restorer(model / description.restorer.file, out, images)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error})") from error
+
+
+def _pixels(crop: Crop) -> NDArray[np.uint8]:
+    try:
+        return as_pixels(crop)
+    except ValueError as error:
+        raise UserError(f"--crops: {error}: take it out of the folder, or give another") from error
 
 
 def file_name(description: Description, branches: Sequence[str]) -> str:

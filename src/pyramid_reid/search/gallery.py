@@ -6,29 +6,44 @@ Nothing is read here but lists; `indexing` reads the images.
 from __future__ import annotations
 
 import configparser
+import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.datasets.folders import OF_SYSTEMS
 from pyramid_reid.datasets.layout import SUFFIXES
-from pyramid_reid.search.store.rows import BOX, HIDDEN, OWN, Box
+from pyramid_reid.search.store.rows import BOX, HIDDEN, Box
 from pyramid_reid.search.times import as_time
 
 TABLES = (".csv", ".parquet")
 MOT = ".txt"
 FIXED = {"path", *BOX}
 """Columns of a user's table that are no column of the store by themselves."""
-TAKEN = {"id", "box", *HIDDEN, "distance", "ori", "h1", "h2", "h3", "probability", "rank"}
-"""Names that a user's column cannot have."""
-TEXT = {"camera", "time", "track", "pid"}
-"""Columns that are text whatever they look like: `0017` is no 17."""
+TAKEN = {
+    *("id", "path", "box", *BOX, *HIDDEN),
+    *("rank", "distance", *BRANCHES, "probability", "reranked", "crops"),
+    *("_distance", "_score", "_relevance_score", "_rowid", "_rowaddr", "_rowoffset"),
+}
+"""Names that a user's column cannot have: of a store's own columns, of what hits have beside them,
+and of what LanceDB puts there."""
+TEXT = {"camera", "time", "track", "pid", "identity"}
+"""Columns that are text whatever they look like: `17` names somebody."""
+WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
+NUMBER = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+"""Of other columns. Two texts that are one number, as 0017 and 17, would be one name no more."""
+EXACT = 2**53
+"""Up to here each whole number is a float of its own."""
 PEDESTRIAN = "1"
 """Class of MOTChallenge's ground truth."""
+WITH_CLASS = 9
+"""Fields of a line of ground truth that has a class (MOT16, MOT17, MOT20); MOT15's lines have ten,
+and a place in the world where others have their class."""
 
 Value = str | int | float | None
 
@@ -48,7 +63,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Where values stand in a path: named groups of a regular expression are columns."""
+    """Where values stand in the names of files: named groups of an expression are columns."""
 
     expressions: Sequence[tuple[re.Pattern[str], dict[str, str | int]]] = ()
 
@@ -89,17 +104,20 @@ class Patterns:
             found.append((pattern, groups))
         return cls(found)
 
-    def values(self, path: str) -> dict[str, Value]:
-        """Columns that stand in a path.
+    def values(self, name: str) -> dict[str, Value]:
+        """Columns that stand in a file's name.
+
+        Args:
+            name: with its folders below the source that was given, as `name_in` cuts it off.
 
         Raises:
             ValueError: a pattern is not found, or a time is none.
         """
         values = dict[str, Value]()
         for pattern, groups in self.expressions:
-            match = pattern.search(path)
+            match = pattern.search(name)
             if match is None:
-                raise ValueError(f"shows no {', '.join(groups)} by {pattern.pattern!r}")
+                raise ValueError(f"shows no {', '.join(groups)} by {pattern.pattern!r} in {name!r}")
             values |= {column: match[group] for column, group in groups.items()}
         if values.get("time") is not None:
             values["time"] = as_time(str(values["time"]))
@@ -142,13 +160,13 @@ def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], di
             raise UserError(f"{source} does not exist")
         if path.is_dir():
             text = mot_of(path)
-            found = mot(text) if text else _folder(path)
+            root, found = path, mot(text) if text else _folder(path)
         elif path.suffix.lower() in TABLES:
-            found = table(path)
+            root, found = path.parent, table(path)
         elif path.suffix.lower() == MOT:
-            found = mot(path)
+            root, found = _sequence(path), mot(path)
         elif path.suffix.lower() in SUFFIXES:
-            found = iter([Frame(str(path), [(None, {})])])
+            root, found = path.parent, iter([Frame(str(path), [(None, {})])])
         else:
             raise UserError(
                 f"{source} is none of a folder, a table ({', '.join(TABLES)}), a MOTChallenge file"
@@ -157,7 +175,7 @@ def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], di
         for frame in found:
             try:
                 frame.path.encode()
-                values = patterns.values(frame.path)
+                values = patterns.values(name_in(root, frame.path))
             except UnicodeEncodeError:
                 problems[ascii(frame.path)] = "has a name that is no UTF-8: rename it"
                 continue
@@ -167,6 +185,19 @@ def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], di
             crops = [(box, {**values, **own}) for box, own in frame.crops]
             frames.append(Frame(frame.path, crops))
     return frames, problems
+
+
+def name_in(root: Path, path: str) -> str:
+    """The part of a path that tells of the crop: what leads to the source is no part of it.
+
+    Args:
+        root: the folder that was given, or that of a table, a sequence or an image.
+
+    Returns:
+        The path below the root; of a file that lies elsewhere, as a table may name one, its name.
+    """
+    above = os.path.join(root, "")  # noqa: PTH118 - ends with /, also where the root is /
+    return path[len(above) :] if path.startswith(above) else os.path.basename(path)  # noqa: PTH119
 
 
 def _folder(root: Path) -> Iterator[Frame]:
@@ -192,6 +223,11 @@ def mot_of(folder: Path) -> Path | None:
     return None
 
 
+def _sequence(file: Path) -> Path:
+    """The folder of the sequence that a MOTChallenge file belongs to."""
+    return file.parent.parent if file.parent.name in ("gt", "det") else file.parent
+
+
 def mot(file: Path) -> Iterator[Frame]:
     """Boxes of a MOTChallenge file, `frame,id,left,top,width,height,confidence,…`, from 1 on.
 
@@ -202,7 +238,7 @@ def mot(file: Path) -> Iterator[Frame]:
     Raises:
         UserError: there are no frames, or a line is no such line.
     """
-    sequence = file.parent.parent if file.parent.name in ("gt", "det") else file.parent
+    sequence = _sequence(file)
     info = configparser.ConfigParser(interpolation=None)
     try:
         info.read(sequence / "seqinfo.ini", encoding="utf-8")
@@ -227,12 +263,13 @@ def mot(file: Path) -> Iterator[Frame]:
         try:
             frame, track = int(float(parts[0])), int(float(parts[1]))
             left, top, width, height = (float(part) for part in parts[2:6])
-        except (ValueError, OverflowError) as error:
+            ignored = is_truth and len(parts) > 6 and float(parts[6]) == 0
+        except (ValueError, OverflowError, IndexError) as error:
             raise UserError(
-                f"{file} line {number} is not frame,id,left,top,width,height,…: {line[:60]!r}"
+                f"{file} line {number} is not frame,id,left,top,width,height,confidence,…:"
+                f" {line[:60]!r}"
             ) from error
-        ignored = is_truth and len(parts) > 6 and float(parts[6]) == 0
-        other = is_truth and len(parts) > 8 and parts[7] != PEDESTRIAN
+        other = is_truth and len(parts) == WITH_CLASS and parts[7] != PEDESTRIAN
         if ignored or other:
             continue
         if frame not in numbered:
@@ -250,16 +287,17 @@ def mot(file: Path) -> Iterator[Frame]:
 def table(file: Path) -> Iterator[Frame]:
     """Crops of a CSV or Parquet table: path, and perhaps box, camera, time, track and further ones.
 
-    Paths are below the table's folder, or absolute. A column of a CSV file is of whole numbers, of
-    numbers, or text.
+    Paths are below the table's folder, or absolute. A column is of whole numbers, of numbers, or
+    text: in a CSV file by what all of its values look like, in a Parquet file as it says.
 
     Raises:
         UserError: it is no such table; the message names the line.
     """
     import pandas as pd
 
+    declared = file.suffix.lower() == ".parquet"
     try:
-        if file.suffix.lower() == ".parquet":
+        if declared:
             read = pd.read_parquet(file)
         else:
             read = pd.read_csv(
@@ -282,15 +320,17 @@ def table(file: Path) -> Iterator[Frame]:
         raise UserError(f"{file} has {', '.join(boxes)}, but a box is {', '.join(BOX)}")
     further = [name for name in read.columns if name not in FIXED]
     check_names(further, str(file))
-    columns = {name: _typed(name, read[name].tolist(), file) for name in further}
+    columns = {
+        name: _typed(name, _plain(name, read[name].tolist(), file), file, declared=declared)
+        for name in further
+    }
+    edges = [_plain(name, read[name].tolist(), file) for name in BOX] if boxes else []
     grouped = dict[str, list[tuple[Box | None, dict[str, Value]]]]()
     for row, path in enumerate(read["path"].tolist()):
         if not isinstance(path, str) or not path.strip():
             raise UserError(f"{file} line {row + 2} has no path")
         full = os.path.abspath(file.parent / path)  # noqa: PTH100
-        box = (
-            _box([read[name].iat[row] for name in BOX], f"{file} line {row + 2}") if boxes else None
-        )
+        box = _box([edge[row] for edge in edges], f"{file} line {row + 2}") if boxes else None
         values = {name: values[row] for name, values in columns.items()}
         grouped.setdefault(full, []).append((box, values))
     for path, crops in grouped.items():
@@ -305,7 +345,7 @@ def _delimiter(file: Path) -> str:
 
 def _box(parts: Sequence[Any], where: str) -> Box | None:
     """A box of a row; None where all of it is empty."""
-    texts = [str(part).strip() for part in parts]
+    texts = ["" if part is None else str(part).strip() for part in parts]
     if all(text.casefold() in ("", "nan", "none") for text in texts):
         return None
     try:
@@ -315,12 +355,32 @@ def _box(parts: Sequence[Any], where: str) -> Box | None:
     return left, top, width, height
 
 
-def _typed(name: str, values: Sequence[Any], file: Path) -> list[Value]:
-    """A column's values, all of one type: whole numbers, numbers, or text."""
-    plain: list[Any] = [
-        None if value is None or value != value else value  # noqa: PLR0124 - NaN
-        for value in values
-    ]
+def _plain(name: str, values: Sequence[Any], file: Path) -> list[Any]:
+    """A column's values, None where there is none: empty text, NaN, and pandas' NA and NaT.
+
+    Raises:
+        UserError: one is a list or a struct, as Parquet may hold.
+    """
+    import pandas as pd
+
+    plain = list[Any]()
+    for row, value in enumerate(values):
+        if not pd.api.types.is_scalar(value):
+            raise UserError(
+                f"{file} line {row + 2}: the column {name!r} holds a {type(value).__name__}, but a"
+                " column is of numbers or text: leave it out"
+            )
+        known = value.strip() or None if isinstance(value, str) else value
+        plain.append(None if pd.isna(known) else known)
+    return plain
+
+
+def _typed(name: str, plain: Sequence[Any], file: Path, *, declared: bool) -> list[Value]:
+    """A column's values, all of one type: whole numbers, numbers, or text.
+
+    Args:
+        declared: the file itself says what is text.
+    """
     if name == "time":
         times = list[Value]()
         for row, value in enumerate(plain):
@@ -329,18 +389,45 @@ def _typed(name: str, values: Sequence[Any], file: Path) -> list[Value]:
             except ValueError as error:
                 raise UserError(f"{file} line {row + 2} {error}") from error
         return times
-    texts = [None if value is None else str(value).strip() or None for value in plain]
-    there = [text for text in texts if text is not None]
+    texts: list[Value] = [None if value is None else str(value) for value in plain]
     if name in TEXT:
-        return [None if text is None else re.sub(r"^(\d+)\.0$", r"\1", text) for text in texts]
-    if there and all(re.fullmatch(r"-?(0|[1-9]\d{0,17})", text) for text in there):
-        return [None if text is None else int(text) for text in texts]
-    try:
-        return [None if text is None else float(text) for text in texts]
-    except ValueError:
-        return list(texts)
+        return [text and re.sub(r"^(\d+)\.0$", r"\1", str(text)) for text in texts]
+    if declared and any(isinstance(value, str) for value in plain):
+        return texts
+    return _numbers(plain) or texts
 
 
-def columns_of(crops: Iterable[Mapping[str, Value]]) -> list[str]:
-    """Further columns of crops, beside those that each store has."""
-    return sorted({name for values in crops for name in values} - set(OWN))
+def _numbers(plain: Sequence[Any]) -> list[Value] | None:
+    """A column of numbers, all of them whole or none; None where a value is no number.
+
+    The text `nan` stands for no value among numbers.
+    """
+    numbers = list[int | float | None]()
+    for value in plain:
+        if value is None or (isinstance(value, str) and value.casefold() == "nan"):
+            numbers.append(None)
+            continue
+        number = _number(value)
+        if number is None:
+            return None
+        numbers.append(number)
+    given = [number for number in numbers if number is not None]
+    if all(isinstance(number, int) for number in given):
+        return list(numbers) if given else None
+    if any(isinstance(number, int) and abs(number) > EXACT for number in given):
+        return None
+    return [None if number is None else float(number) for number in numbers]
+
+
+def _number(value: Any) -> int | float | None:
+    """The number that a value is; None of a text that names something, as `0017` and `1_11` do."""
+    if isinstance(value, float):
+        return value
+    text = str(value)
+    if not NUMBER.fullmatch(text):
+        return None
+    if not WHOLE.fullmatch(text):
+        number = float(text)
+        return number if math.isfinite(number) else None
+    # the store's whole numbers have 64 bits
+    return int(text) if len(text) <= 20 and -(2**63) <= int(text) < 2**63 else None

@@ -54,6 +54,7 @@ def _restored(given: argparse.Namespace, scales: list[int] | None) -> Report:
         return restoring.restore(loaded, given.images, given.out, scales)
     from pyramid_reid.search.cluster import connection
 
+    connection.check_device(given.device)
     with connection.connected(given.ray) as ray:
         from pyramid_reid.search.cluster import restoring as clustered
 

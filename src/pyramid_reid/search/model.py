@@ -45,9 +45,31 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
         device: of torch: cpu, cuda, cuda:1, ….
 
     Raises:
-        UserError: the folder is missing, damaged, or of another version.
+        UserError: the folder is missing, damaged, or of another version; or there is no such
+            device.
     """
-    return Model(Path(folder), torch.device(device))
+    return Model(Path(folder), there(device))
+
+
+def there(device: str) -> torch.device:
+    """A device of torch, if this machine has it.
+
+    Raises:
+        UserError: it has none, or torch cannot use it.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device {device}: torch knows none of this name: give cpu") from error
+    if found.type == "cuda":
+        number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if number <= (found.index or 0):
+            gpus = ", ".join(f"cuda:{gpu}" for gpu in range(number)) or "no GPU"
+            raise UserError(
+                f"device {device}: torch finds {gpus}: give another device, or cpu"
+                " (`pyramid-reid doctor` prints what torch sees)"
+            )
+    return found
 
 
 class Model:

@@ -131,6 +131,25 @@ def test_probabilities_hold_for_the_models_weights_alone(client, model, crops):
     assert "calibrated for its own weights" in other["why_no_probability"]
 
 
+def test_weights_and_calibration_are_the_models_and_not_those_that_filled_the_store(
+    stored, model, log, crops, monkeypatch
+):
+    weights = dict(zip(BRANCHES, (0.7, 0.1, 0.1, 0.1), strict=True))
+    fitted = model.description.calibration.model_copy(update={"slope": 4.0, "intercept": -1.0})
+    told = model.description.model_copy(update={"weights": weights, "calibration": fitted})
+    monkeypatch.setattr(model, "description", told)
+    monkeypatch.setattr(model, "weights", weights)
+    client = TestClient(create(stored, model, Access(True, {}), log), "http://localhost:8000")
+    assert client.get("/api/status").json()["weights"] == pytest.approx(weights)
+    answer = search(client, images(crops[0]))
+    assert answer["weights"] == pytest.approx(weights)
+    for hit in answer["hits"]:
+        fused = sum(weights[branch] * hit["distances"][branch] for branch in BRANCHES)
+        assert hit["distance"] == pytest.approx(fused, abs=1e-5)
+        chance = 1 / (1 + np.exp(4 * hit["distance"] - 1))
+        assert hit["probability"] == pytest.approx(chance, abs=1e-5)
+
+
 def test_features_are_the_models(client, model, crops):
     answer = client.post("/api/embed", files=images(*crops[:3])).json()
     assert answer["features"] == model.description.features

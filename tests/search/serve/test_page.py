@@ -8,6 +8,7 @@ import re
 import threading
 from collections import defaultdict
 
+import numpy as np
 import pytest
 import uvicorn
 from tests.search.serve.browser import CHROMIUM, Browser
@@ -15,6 +16,7 @@ from tests.search.serve.conftest import CROPS
 
 from pyramid_reid.core.figures import COLORS
 from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.search.distances import distances
 from pyramid_reid.search.serve import security
 from pyramid_reid.search.serve.app import PAGE, create
 from pyramid_reid.search.serve.log import SearchLog
@@ -214,8 +216,37 @@ def test_more_like_this_by_gallery_hit_and_marks(page, crops):
     page.wait("document.querySelectorAll('#queries li').length === 2")
 
 
+def exported(page, folder):
+    """Rows of the case that the page exports."""
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    page.click("#export")
+    file = folder / "case.csv"
+    for _ in range(200):
+        if file.exists() and file.stat().st_size:
+            break
+        page.js("new Promise((kept) => setTimeout(kept, 20))")
+    content = file.read_bytes().decode("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(content, newline="")))
+
+
+def check_distances(rows, model, crops):
+    """Each row's distance is the model's own, of its own queries by its own weights."""
+    paths = {identifier(path): path for path in crops}
+    fit = model.description.calibration
+    for row in rows:
+        weights = {branch: float(row[f"w_{branch}"]) for branch in BRANCHES}
+        asked = model.embed([paths[name] for name in row["queries"].split(" ")])
+        truth = distances(asked, model.embed([paths[row["id"]]]), weights).mean()
+        assert float(row["distance"]) == pytest.approx(truth, abs=2e-3)  # float16 in the store
+        weighted = [weights[branch] * float(row[branch]) for branch in BRANCHES]
+        assert float(row["distance"]) == pytest.approx(sum(weighted), abs=1e-5)
+        if row["probability"]:
+            chance = 1 / (1 + np.exp(fit.slope * float(row["distance"]) + fit.intercept))
+            assert float(row["probability"]) == pytest.approx(chance, abs=1e-5)
+
+
 @needs_chromium
-def test_a_case_is_marked_by_keyboard_and_exported(page, crops, tmp_path):
+def test_a_case_is_marked_by_keyboard_and_exported(page, crops, model, tmp_path):
     page.files("#files", [crops[4]])
     ids = searched(page)
     page.press("ArrowRight")
@@ -235,17 +266,8 @@ def test_a_case_is_marked_by_keyboard_and_exported(page, crops, tmp_path):
     assert page.js(focused) == ids[1]
     page.press("m")
     page.wait(f"!{IDS}.includes('{ids[1]}')")
-    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     searched(page)
-    page.click("#export")
-    page.wait("true")
-    file = tmp_path / "case.csv"
-    for _ in range(200):
-        if file.exists() and file.stat().st_size:
-            break
-        page.js("new Promise((kept) => setTimeout(kept, 20))")
-    content = file.read_bytes().decode("utf-8-sig")
-    rows = list(csv.DictReader(io.StringIO(content, newline="")))
+    rows = exported(page, tmp_path)
     assert len(rows) == CROPS
     marks = defaultdict(str, {ids[0]: "same", ids[1]: "other"})
     # the query was marked, and is no hit of its own
@@ -256,11 +278,62 @@ def test_a_case_is_marked_by_keyboard_and_exported(page, crops, tmp_path):
         assert row["rank"] == ("" if rank == CROPS else str(rank))
         assert row["path"] == paths[row["id"]]
         assert row["coat"] in ("red, white", "'=1+1")  # no formula
-        assert row["queries"] == ids[1]
-        if rank == CROPS:
-            continue
-        weighted = [float(row[f"w_{branch}"]) * float(row[branch]) for branch in BRANCHES]
-        assert float(row["distance"]) == pytest.approx(sum(weighted), abs=1e-5)
+        assert row["queries"] == (identifier(crops[4]) if rank == CROPS else ids[1])
+        assert row["probability"]
+    check_distances(rows, model, crops)
+
+
+@needs_chromium
+def test_what_was_marked_is_exported_with_the_search_that_found_it(
+    page, client, crops, model, tmp_path
+):
+    page.files("#files", [crops[4]])
+    before = searched(page)
+    for branch in BRANCHES[1:]:
+        slide(page, branch, 0)
+    ranked(page, by_ori(client, crops[4]))
+    marked = page.js(IDS)[2]
+    page.click("#hits li:nth-child(3) .same")
+    page.click("#equal-weights")
+    ranked(page, before)
+    assert text(page, "#again") == "Search with the 1 marked same"
+    page.click("#again")
+    page.wait(f"!{IDS}.includes('{marked}')")
+    rows = exported(page, tmp_path)
+    assert len(rows) == CROPS
+    assert {row["queries"] for row in rows[:-1]} == {marked}
+    assert {tuple(row[f"w_{branch}"] for branch in BRANCHES) for row in rows[:-1]} == {
+        ("0.25",) * 4
+    }
+    assert rows[-1]["id"] == marked
+    assert rows[-1]["queries"] == identifier(crops[4])
+    assert [rows[-1][f"w_{branch}"] for branch in BRANCHES] == ["1", "0", "0", "0"]
+    assert rows[-1]["probability"] == ""  # the calibration holds for other weights
+    check_distances(rows, model, crops)
+
+
+def by_ori(client, path):
+    """Ids of the hits of a crop by the branch ori alone."""
+    asked = {"ids": [identifier(path)], "k": 50, "weights": {"ori": 1}}
+    return [hit["id"] for hit in client.post("/api/search", json=asked).json()["hits"]]
+
+
+@needs_chromium
+def test_after_a_search_that_failed_the_case_is_of_the_hits_that_are_shown(
+    page, crops, model, tmp_path
+):
+    page.files("#files", [crops[4]])
+    ids = searched(page)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG no more")
+    page.files("#files", [broken])
+    page.wait("!document.querySelector('#error').hidden")
+    assert page.js("document.querySelectorAll('#queries li').length") == 2
+    rows = exported(page, tmp_path)
+    assert [row["id"] for row in rows] == ids
+    assert {row["queries"] for row in rows} == {identifier(crops[4])}
+    check_distances(rows, model, crops)
+    page.faults.clear()  # the console tells of the answer 422
 
 
 @needs_chromium

@@ -116,6 +116,19 @@ def quiet(ray: ModuleType) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
+def check_device(device: str) -> None:
+    """Check that processes of a cluster can have a device: Ray picks the GPU of each.
+
+    Raises:
+        UserError: it is one GPU of several.
+    """
+    if device not in ("cpu", "cuda"):
+        raise UserError(
+            f"--device {device}: with --ray each process gets the GPU that Ray picks for it: give"
+            " cuda"
+        )
+
+
 def share(ray: ModuleType, device: str) -> Share:
     """What each process gets: a core, or a GPU with its part of the cores.
 

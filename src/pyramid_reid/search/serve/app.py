@@ -75,8 +75,8 @@ TYPES = {
     "svg": "image/svg+xml",
 }
 
-STARTS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png", b"BM": "image/bmp"}
-"""Of the image files that a gallery holds, by their first bytes."""
+STARTS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n\x1a\n": "image/png"}
+"""Of the pictures that a store gives, by their first bytes."""
 
 LOGGED_HITS = 10
 """Ids of hits in a line of the log."""
@@ -293,7 +293,13 @@ def _search(server: Server, request: Request, pictures: Sequence[bytes], options
         if not searched:
             return 0, [], None
         answer = answers.answer(
-            now, query, weights=weights, top=options.k, where=where, exact=options.exact
+            now,
+            query,
+            described=server.model.description,
+            weights=weights,
+            top=options.k,
+            where=where,
+            exact=options.exact,
         )
         return searched, answers.records(answer), answer.why_no_probability
 

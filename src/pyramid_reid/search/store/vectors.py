@@ -15,7 +15,8 @@ Floats = NDArray[np.float32]
 def unit(vectors: Any) -> Annotated[Floats, "n 4 D"]:
     """A column of vectors as float32, each branch of length 1 again after float16."""
     flat = vectors.flatten().to_numpy(zero_copy_only=False)
-    return normalized(flat.astype(np.float32).reshape(len(vectors), len(BRANCHES), -1))
+    dim = vectors.type.list_size // len(BRANCHES)  # told, where there is no vector to tell it by
+    return normalized(flat.astype(np.float32).reshape(len(vectors), len(BRANCHES), dim))
 
 
 def normalized(features: Annotated[Floats, "n 4 D"]) -> Annotated[Floats, "n 4 D"]:

@@ -8,8 +8,11 @@ const KEPT = 1000; // cards of hits that come back when a slider does
 
 const one = (selector) => document.querySelector(selector);
 
-// queries: {id, url, file}; a file has no id until the server has seen it
-const state = { status: null, queries: [], hits: [], weights: {}, marks: new Map(), marked: new Map(), offset: 0 };
+// queries: {id, url, file}; a file has no id until the server has seen it.
+// answer: of the hits that are shown: they stay when queries change or the next search fails.
+// marked: what was marked, as {hit, queries, weights} of the answer in which it was.
+const NONE = { hits: [], queries: [], weights: {} };
+const state = { status: null, queries: [], answer: NONE, marks: new Map(), marked: new Map(), offset: 0 };
 const cards = new Map();
 
 // ---------------------------------------------------------------- talking to the server
@@ -105,7 +108,7 @@ async function search() {
 async function searchOnce() {
   show("results");
   if (!state.queries.length) {
-    showHits([]);
+    showHits(NONE);
     one("#said").textContent = "Give a crop of the person, or choose one in the gallery.";
     return;
   }
@@ -128,8 +131,7 @@ async function searchOnce() {
       : await ask("/api/search", json(options));
     files.forEach((query, number) => { query.id = answer.queries[number].id; });
     one("#error").hidden = true;
-    state.weights = answer.weights;
-    showHits(answer.hits);
+    showHits({ hits: answer.hits, queries: answer.queries.map((query) => query.id), weights: answer.weights });
     if (answer.why_no_probability) one("#calibration").textContent = `No probabilities: ${answer.why_no_probability}.`;
     else showCalibration();
     const time = Math.round(performance.now() - begun);
@@ -247,10 +249,10 @@ function card(id) {
   return item;
 }
 
-function showHits(hits) {
+function showHits(answer) {
   const focused = document.activeElement?.closest?.("#hits li")?.dataset.id;
-  state.hits = hits;
-  const items = hits.map((hit) => {
+  state.answer = answer;
+  const items = answer.hits.map((hit) => {
     const item = cards.get(hit.id) ?? card(hit.id);
     cards.delete(hit.id);
     cards.set(hit.id, item); // the latest is the last to be dropped
@@ -292,13 +294,18 @@ function fill(item, hit) {
   });
 }
 
+// a hit with what it was found by: its distance holds for these queries and weights alone
+function found(hit) {
+  return { hit, queries: state.answer.queries, weights: state.answer.weights };
+}
+
 function mark(id, name) {
   if (state.marks.get(id) === name) {
     state.marks.delete(id);
     state.marked.delete(id);
   } else {
     state.marks.set(id, name);
-    state.marked.set(id, state.hits.find((hit) => hit.id === id) ?? state.marked.get(id));
+    state.marked.set(id, found(state.answer.hits.find((hit) => hit.id === id)));
   }
   showMarks();
 }
@@ -314,8 +321,8 @@ function showMarks() {
   const same = [...state.marks.values()].filter((name) => name === "same").length;
   one("#again").hidden = !same;
   one("#again").textContent = `Search with the ${same} marked same`;
-  one("#export").hidden = !state.hits.length && !state.marks.size;
-  one(".keys").hidden = !state.hits.length;
+  one("#export").hidden = !state.answer.hits.length && !state.marks.size;
+  one(".keys").hidden = !state.answer.hits.length;
 }
 
 function more(ids) {
@@ -324,10 +331,11 @@ function more(ids) {
 }
 
 function exportCase() {
-  const shown = new Set(state.hits.map((hit) => hit.id));
-  // what was marked and is no hit any more has no rank among these
-  const gone = [...state.marked.values()].filter((hit) => !shown.has(hit.id)).map((hit) => ({ ...hit, rank: null }));
-  const text = table([...state.hits, ...gone], state.marks, state.queries.map((query) => query.id), state.weights);
+  const shown = new Set(state.answer.hits.map((hit) => hit.id));
+  // what was marked and is no hit any more has no rank among these, and is written as it was found
+  const gone = [...state.marked.values()].filter((each) => !shown.has(each.hit.id))
+    .map((each) => ({ ...each, hit: { ...each.hit, rank: null } }));
+  const text = table([...state.answer.hits.map(found), ...gone], state.marks);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   link.download = "case.csv";

@@ -10,18 +10,19 @@ export function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-export function table(hits, marks, queries, weights) {
-  const further = [...new Set(hits.flatMap((hit) => Object.keys(hit.columns)))];
+// rows: {hit, queries, weights}, each hit with what it was found by; marks: by id
+export function table(rows, marks) {
+  const further = [...new Set(rows.flatMap(({ hit }) => Object.keys(hit.columns)))];
   const head = [
     "mark", "rank", "id", "distance", ...BRANCHES, "probability", "camera", "time", "track", "path",
     ...further, "queries", ...BRANCHES.map((branch) => `w_${branch}`),
   ];
-  const rows = hits.map((hit) => [
+  const body = rows.map(({ hit, queries, weights }) => [
     marks.get(hit.id) ?? "", hit.rank, hit.id, hit.distance,
     ...BRANCHES.map((branch) => hit.distances[branch]), hit.probability, hit.camera, hit.time,
     hit.track, hit.path, ...further.map((name) => hit.columns[name]), queries.join(" "),
     ...BRANCHES.map((branch) => weights[branch]),
   ]);
   // programs for spreadsheets take a file for UTF-8 where this mark says so
-  return "\ufeff" + [head, ...rows].map((row) => row.map(cell).join(",") + "\r\n").join("");
+  return "\ufeff" + [head, ...body].map((row) => row.map(cell).join(",") + "\r\n").join("");
 }
