@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from pyramid_reid.core import printing
-from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.errors import UserError, shortage
 
 
 def main() -> int:
@@ -20,6 +20,12 @@ def main() -> int:
         code: int = given.run(given)
     except UserError as error:
         print(f"pyramid-reid {given.command}: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        missing = shortage(error)
+        if missing is None:
+            raise
+        print(f"pyramid-reid {given.command}: {missing}", file=sys.stderr)
         return 2
     return code
 

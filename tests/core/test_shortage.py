@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from pyramid_reid import cli
 from pyramid_reid.core.crops import CropStore
 from pyramid_reid.core.errors import UserError, reason, shortage
 from pyramid_reid.training.checkpoints import Checkpoints
@@ -259,3 +260,31 @@ _stage.run(main)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("shapes cannot be multiplied (2x3 and 4x5)\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "pyramid-reid compare: the memory is not enough; end other programs\n"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "pyramid-reid compare: the memory of the GPU is not enough; end other programs that use"
+            " it\n",
+        ),
+        (RuntimeError("a mistake in the code"), None),
+    ],
+)
+def test_a_command_says_in_one_line_what_is_short_and_hides_no_mistake(
+    monkeypatch, capsys, error, said
+):
+    def runs_out(_):
+        raise error
+
+    monkeypatch.setattr(cli, "_compare", runs_out)
+    monkeypatch.setattr("sys.argv", ["pyramid-reid", "compare", "a", "b"])
+    if said is None:
+        with pytest.raises(RuntimeError, match="a mistake"):
+            cli.main()
+        return
+    assert cli.main() == 2
+    assert capsys.readouterr().err == said
