@@ -265,12 +265,8 @@ _stage.run(main)
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MemoryError(), "pyramid-reid compare: the memory is not enough; end other programs\n"),
-        (
-            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
-            "pyramid-reid compare: the memory of the GPU is not enough; end other programs that use"
-            " it\n",
-        ),
+        (MemoryError(), MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), GPU),
         (RuntimeError("a mistake in the code"), None),
     ],
 )
@@ -287,4 +283,4 @@ def test_a_command_says_in_one_line_what_is_short_and_hides_no_mistake(
             cli.main()
         return
     assert cli.main() == 2
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == f"pyramid-reid compare: {said}\n"
