@@ -436,10 +436,3 @@ class _Snapshot(Store):
 
     def _retrying(self, ask: Callable[[], Result], where: str | None) -> Result:  # noqa: ARG002
         return ask()
-
-
-def _names(database: Any) -> list[str]:
-    """Tables of a database."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return list(database.table_names())
