@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.search import description
 from pyramid_reid.search.distances import distances
 from pyramid_reid.search.store import Store, ann, filters, forgetting, nearest
 from search.conftest import describe, features_of, table_of
@@ -440,6 +442,20 @@ def test_what_is_no_store_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot be written"):
         Store.create(tmp_path / "file" / "store", describe())
+
+
+def test_a_model_folder_is_no_store(tmp_path, model_folder):
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    before = files(model)
+    said = (
+        r"is a model folder \(it holds 'restorer.safetensors'\).*give --store a folder of its own"
+    )
+    with pytest.raises(UserError, match=said):
+        Store.create(model, description.read(model))
+    with pytest.raises(UserError, match=said):
+        Store.open(model)
+    assert files(model) == before
 
 
 def test_a_second_writer_is_told_who_writes(filled):

@@ -87,7 +87,7 @@ class Store:
         """Open a store.
 
         Raises:
-            UserError: there is none, or it is damaged or of another version.
+            UserError: there is none, but perhaps a model; or it is damaged or of another version.
         """
         folder = place(folder)
         if not (folder / description.FILE).is_file():
@@ -95,7 +95,13 @@ class Store:
                 f"{folder} is no gallery store: make one with `pyramid-reid index GALLERY --store"
                 f" {folder}`"
             )
-        return cls(folder, description.parse(folder / description.FILE))
+        found = description.parse(folder / description.FILE)
+        if (folder / found.restorer.file).exists():
+            raise UserError(
+                f"{folder} is a model folder (it holds {found.restorer.file!r}) and no gallery"
+                " store: give --store a folder of its own"
+            )
+        return cls(folder, found)
 
     def check(self, of: Description) -> None:
         """Check that features of a model may be compared with the store's.
