@@ -10,8 +10,8 @@ from pyramid_reid.search.gallery import Patterns
 from pyramid_reid.search.indexing import here, index
 from pyramid_reid.search.store import Store, lock
 from pyramid_reid.search.store.lock import BusyError
-from pyramid_reid.search.store.place import place
-from search.conftest import FakeModel, describe
+from pyramid_reid.search.store.place import names, place
+from search.conftest import FakeModel, describe, features_of, table_of
 
 pytest.importorskip("s3fs", reason="the extra `cluster` is not installed")
 
@@ -103,3 +103,29 @@ def test_an_address_that_holds_no_store_is_one_error(server):
     assert not place(f"s3://{BUCKET}/nothing").exists()
     with pytest.raises(UserError, match=f"s3://{BUCKET}/nothing is no gallery store"):
         Store.open(f"s3://{BUCKET}/nothing")
+
+
+def test_what_others_write_and_remove_is_seen_at_once(server):
+    folder = place(f"s3://{BUCKET}/others")
+    assert names(folder) == set()
+    for number, name in enumerate("abc", 1):
+        server.put_object(Bucket=BUCKET, Key=f"others/{name}", Body=b"x")
+        assert names(folder) == set("abc"[:number])
+    for name in "abc":
+        server.delete_object(Bucket=BUCKET, Key=f"others/{name}")
+    assert names(folder) == set()
+
+
+def test_all_may_be_forgotten_under_a_reader(server):
+    address = f"s3://{BUCKET}/emptied"
+    store = Store.create(address, describe())
+    with store.writing():
+        store.add(table_of(features_of(2, 2)))
+    reader = Store.open(address)
+    assert reader.count() == 4
+    with store.writing():
+        store.forget("true")
+    assert reader.count() == reader.snapshot().count() == 0
+    with store.writing():
+        store.add(table_of(features_of(3, 2)))
+    assert reader.count() == 6

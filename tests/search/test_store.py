@@ -16,8 +16,9 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search import description
 from pyramid_reid.search.distances import distances
+from pyramid_reid.search.serve.queries import Queries, Refusal
 from pyramid_reid.search.store import Store, ann, filters, forgetting, nearest
-from search.conftest import describe, features_of, table_of
+from search.conftest import FakeModel, describe, features_of, table_of
 
 HALF = 2e-3
 """Distances of float16 features may differ by this much; crops nearer than that may swap."""
@@ -352,6 +353,34 @@ def test_all_may_be_forgotten_and_the_store_is_filled_again(filled):
         assert store.forget("true") == 0
         store.add(table_of(features))
     assert store.count() == 60
+
+
+def test_other_processes_see_that_all_is_forgotten_and_that_the_store_is_filled_again(filled):
+    store, features, ids = filled
+    reader, writer = Store.open(store.folder), Store.open(store.folder)
+    queries = Queries(FakeModel(), reader)
+    assert reader.count() == writer.count() == 60
+    assert queries.by_id(ids[0])[0].kind == "crop"
+    before = reader.version()
+    with store.writing():
+        store.forget("true")
+    assert reader.count() == reader.snapshot().count() == 0
+    assert reader.version() is None
+    assert reader.find(ids[0][:6]) == reader.rows(None, 0, 5) == list(reader.features()) == []
+    for ask in (lambda: reader.search(features[0]), lambda: reader.row(ids[0])):
+        with pytest.raises(UserError, match="holds no crop"):
+            ask()
+    with pytest.raises(Refusal, match="is no crop of the gallery"):
+        queries.by_id(ids[0])
+    with writer.writing():
+        writer.update(table_of(features).select(["id", "camera"]))
+        writer.remove(ids[:3])
+        writer.add(table_of(features_of(20, 3, seed=3)))  # the same ids, other features
+    assert store.count() == reader.count() == 60
+    assert reader.version()[1] == before[1]  # it counts from 1 again,
+    assert reader.version() != before  # and is another table nevertheless
+    np.testing.assert_array_equal(queries.by_id(ids[0])[1], store.vector(ids[0]))
+    assert not np.allclose(store.vector(ids[0]), features[0], atol=0.01)
 
 
 def test_what_a_kill_left_of_the_forgotten_goes_with_the_next_writing(filled, monkeypatch):

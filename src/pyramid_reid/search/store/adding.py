@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from pyramid_reid.core.errors import UserError, reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+NAME = b"name"
+"""Of the table, in the metadata of its schema."""
+
+
+def begun(rows: pa.Table) -> pa.Table:
+    """Rows that a table is made of: a name tells it from another one made in its place."""
+    return rows.replace_schema_metadata({NAME: uuid4().hex})
 
 
 def append(table: Any, rows: pa.Table, folder: Path) -> None:
