@@ -1,9 +1,14 @@
 """A store in object storage, of an S3 server on loopback: what it holds, finds and forgets."""
 
+import time
+from itertools import count
+from threading import Event, Thread
+
 import boto3
 import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.conftest import HANGS_S
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.gallery import Patterns
@@ -84,6 +89,31 @@ def test_one_writes_at_a_time(store, server, monkeypatch):
     ):
         pytest.fail("two write")
     assert not any(key.endswith("/lock") for key in objects(server))
+
+
+def test_who_owns_a_store_is_read_while_it_is_written(server):
+    owned, ended = place(f"s3://{BUCKET}/busy/lock"), Event()
+    assert lock._owner(owned) is None
+
+    def renew():
+        for number in count():
+            server.put_object(Bucket=BUCKET, Key="busy/lock", Body=f"{number}".encode())
+            if ended.is_set():
+                return
+
+    keeper = Thread(target=renew)
+    keeper.start()
+    found, deadline = [], time.monotonic() + HANGS_S
+    try:
+        while len(set(found)) < 20 and time.monotonic() < deadline:
+            found.append(int(lock._owner(owned) or -1))
+    finally:
+        ended.set()
+        keeper.join()
+    assert len(set(found)) == 20
+    assert found == sorted(found)
+    server.delete_object(Bucket=BUCKET, Key="busy/lock")
+    assert lock._owner(owned) is None
 
 
 def test_nothing_is_left_of_what_is_forgotten(store, server):

@@ -140,8 +140,12 @@ def _stays(path: Path, signature: str) -> bool:
     return _owner(path) == signature
 
 
-def _owner(path: Path) -> str | None:
+def _owner(path: Any) -> str | None:
+    """Who owns an object, or None where nobody does.
+
+    In one request: `read_text` asks for the version first, and fails where another one comes after.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return str(path.fs.cat_file(path.path), "utf-8")
     except FileNotFoundError:
         return None
