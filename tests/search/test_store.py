@@ -383,6 +383,39 @@ def test_other_processes_see_that_all_is_forgotten_and_that_the_store_is_filled_
     assert not np.allclose(store.vector(ids[0]), features[0], atol=0.01)
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_nothing_is_left_of_rows_that_were_changed_or_removed_before(
+    tmp_path, monkeypatch, indexed
+):
+    store = Store.create(tmp_path / "store", describe())
+    features = features_of(100, 3, dim=64)
+    rows = table_of(features, pid=[str(n // 3) for n in range(300)])
+    with store.writing():
+        store.add(rows.slice(0, 150))
+        store.add(rows.slice(150))
+    assert not indexed or index_now(store, monkeypatch) is not None
+    with store.writing():
+        moved = rows.slice(21, 3).select(["id", "path"])
+        store.update(moved.set_column(1, "path", [["/elsewhere/1", "/elsewhere/2", "/else/3"]]))
+        store.remove(rows["id"].to_pylist()[200:202])  # their files are others now
+    traces = [
+        content
+        for place in (21, 22, 23, 200, 201)
+        for content in (
+            rows["path"][place].as_py().encode(),
+            features[place].astype(np.float16).tobytes(),
+        )
+    ]
+    for content in traces:
+        assert holding(store.folder, content)
+    with store.writing():
+        assert store.forget("pid = '7'") == 3
+    for content in traces:
+        assert not holding(store.folder, content)
+    assert store.count() == 295
+    assert store.search(features[30], k=3)["id"][0].as_py() == rows["id"][30].as_py()
+
+
 def test_what_a_kill_left_of_the_forgotten_goes_with_the_next_writing(filled, monkeypatch):
     store, features, ids = filled
     monkeypatch.setattr(forgetting, "purge", lambda *_: None)

@@ -380,7 +380,7 @@ class Store:
                 adding.update(table, rows)
 
     def remove(self, identifiers: Sequence[str]) -> None:
-        """Take crops out of what is searched; `forget` removes them for good."""
+        """Take crops out of what is searched; the next `forget` removes them for good."""
         with self._guarded("written"):
             if (table := self.table) is not None:
                 for condition in filters.among(identifiers):
