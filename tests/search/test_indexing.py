@@ -308,3 +308,30 @@ def test_what_is_forgotten_while_watching_does_not_come_back(
     index(store, here(lambda: fake_model), [folder], NONE, watch=True)
     assert set(rows(store)) == {"0.png", "2.png", "3.png"}
     assert fake_model.seen == 4
+
+
+def indexed_by_table(store, folder, speeds, model):
+    folder.mkdir(exist_ok=True)
+    for number, _ in enumerate(speeds):
+        if not (folder / f"{number}.png").exists():
+            paint(folder / f"{number}.png", number)
+    names = [f"{number}.png" for number, _ in enumerate(speeds)]
+    pd.DataFrame({"path": names, "speed": speeds}).to_csv(folder / "t.csv", index=False)
+    return index(store, here(lambda: model), [folder / "t.csv"], NONE)
+
+
+def test_a_column_that_is_empty_at_first_holds_numbers_later(
+    store, tmp_path, monkeypatch, fake_model
+):
+    monkeypatch.setattr(embedding, "CHUNK", 2)
+    monkeypatch.setattr(writing, "ROWS", 2)  # the first commit has no speed
+    indexed_by_table(store, tmp_path / "g", [None, None, 9.5, 10.5, None], fake_model)
+    assert store.count("speed > 9") == 2
+    assert store.count("speed > 10") == 1
+    assert store.count("speed is null") == 3
+    indexed_by_table(store, tmp_path / "g", [11.5, None, None, None, None], fake_model)
+    assert {name: row["speed"] for name, row in rows(store).items() if row["speed"]} == {
+        "0.png": 11.5
+    }
+    indexed_by_table(store, tmp_path / "g", [None] * 5, fake_model)
+    assert store.count("speed is null") == store.count() == fake_model.seen == 5

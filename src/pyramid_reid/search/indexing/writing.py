@@ -125,12 +125,16 @@ def _text(value: Value) -> str | None:
 
 
 def _column(name: str, values: Sequence[Value]) -> pa.Array:
+    """A column of numbers or text; of type null where it is empty.
+
+    Raises:
+        UserError: it mixes them.
+    """
     import pyarrow as pa
 
     try:
-        column = pa.array(values)
+        return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(
             f"the column {name!r} mixes numbers and text: call one otherwise"
         ) from error
-    return column.cast(pa.string()) if pa.types.is_null(column.type) else column

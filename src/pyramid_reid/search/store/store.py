@@ -360,7 +360,7 @@ class Store:
 
         Args:
             rows: columns as `schema` gives them, perhaps with further ones, which become columns of
-                the store.
+                the store; those of type null do so with their first value.
 
         Raises:
             UserError: a column has another type than in the store, or nothing can be written.
@@ -374,10 +374,14 @@ class Store:
                 adding.append(table, rows, self.folder)
 
     def update(self, rows: pa.Table) -> None:
-        """Change columns of crops that are there, found by `id`; others are passed over."""
+        """Change columns of crops that are there, found by `id`; others are passed over.
+
+        Raises:
+            UserError: a column has another type than in the store, or nothing can be written.
+        """
         with self._guarded("written"):
             if (table := self.table) is not None:
-                adding.update(table, rows)
+                adding.update(table, rows, self.folder)
 
     def remove(self, identifiers: Sequence[str]) -> None:
         """Take crops out of what is searched; the next `forget` removes them for good."""
