@@ -18,7 +18,7 @@ from tests.conftest import HANGS_S
 from pyramid_reid.core.decode import decode
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.gallery import Patterns
-from pyramid_reid.search.indexing import embedding, here, index, run, writing
+from pyramid_reid.search.indexing import embedding, here, index, reading, run, writing
 from pyramid_reid.search.store import Store
 from search.conftest import FakeModel, describe, paint
 
@@ -308,6 +308,152 @@ def test_what_is_forgotten_while_watching_does_not_come_back(
     index(store, here(lambda: fake_model), [folder], NONE, watch=True)
     assert set(rows(store)) == {"0.png", "2.png", "3.png"}
     assert fake_model.seen == 4
+
+
+@pytest.fixture(params=["far ahead", "not ahead"])
+def reads(request, monkeypatch):
+    """Files are read long before what became of earlier ones is decided, or just after."""
+    if request.param == "not ahead":
+        monkeypatch.setattr(reading, "TOGETHER", 1)
+        monkeypatch.setattr(reading, "AHEAD", 1)
+
+
+def letter(path, name):
+    """A crop of its own for each letter, with a time of its own, as `mv` leaves it."""
+    paint(path, ord(name))
+    os.utime(path, ns=(ord(name), ord(name)))
+
+
+def letters(store):
+    """Which letter each row says is in its file; each has one row, and its file holds it."""
+    table = store.table.search().to_arrow().to_pylist()
+    assert len({row["id"] for row in table}) == len(table)
+    assert len({row["path"] for row in table}) == len(table)
+    found = {}
+    for row in table:
+        path = Path(row["path"])
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == row["id"], path.name
+        found[path.stem] = chr(path.stat().st_mtime_ns)
+    return found
+
+
+@pytest.mark.usefixtures("reads")
+@pytest.mark.parametrize(
+    ("files", "kept", "added"),
+    [
+        ({"a": "X", "b": "B", "c": "C", "z": "A"}, {"a": "X", "b": "B", "c": "C", "z": "A"}, 1),
+        ({"0": "A", "a": "X", "b": "B", "c": "C"}, {"0": "A", "a": "X", "b": "B", "c": "C"}, 1),
+        ({"a": "B", "b": "C"}, {"a": "B", "b": "C"}, 0),  # numbered anew without the first
+        ({"a": "B", "b": "A", "c": "C"}, {"a": "B", "b": "A", "c": "C"}, 0),
+        ({"a": "C", "b": "A", "c": "B"}, {"a": "C", "b": "A", "c": "B"}, 0),
+        ({"a": "X", "b": "A", "c": "B", "d": "C"}, {"a": "X", "b": "A", "c": "B", "d": "C"}, 1),
+        ({"a": "B", "b": "B", "c": "C"}, {"b": "B", "c": "C"}, 0),  # a copy of another one
+        ({"a": "X", "b": "B", "c": "C"}, {"a": "X", "b": "B", "c": "C"}, 1),
+    ],
+)
+def test_files_that_were_renamed_and_their_names_given_to_others(
+    store, tmp_path, fake_model, files, kept, added
+):
+    folder = tmp_path / "g"
+    for name in "ABC":
+        letter(folder / f"{name.lower()}.png", name)
+    index(store, here(lambda: fake_model), [folder], NONE)
+    for path in folder.iterdir():
+        path.unlink()
+    for name, held in files.items():
+        letter(folder / f"{name}.png", held)
+    report = index(store, here(lambda: fake_model), [folder], NONE)
+    assert letters(store) == kept
+    assert (report.added, report.problems) == (added, {})
+    assert fake_model.seen == 3 + added
+    again = index(store, here(pytest.fail), [folder], NONE)
+    assert (again.added, again.changed) == (0, 0)
+    assert letters(store) == kept
+
+
+def test_the_row_of_a_file_that_is_gone_stays(store, tmp_path, fake_model):
+    for name in "ABC":
+        letter(tmp_path / "g" / f"{name.lower()}.png", name)
+    index(store, here(lambda: fake_model), [tmp_path / "g"], NONE)
+    (tmp_path / "g" / "c.png").unlink()
+    index(store, here(pytest.fail), [tmp_path / "g"], NONE)
+    assert set(rows(store)) == {"a.png", "b.png", "c.png"}
+
+
+@pytest.mark.usefixtures("reads")
+@pytest.mark.parametrize(
+    "files",
+    [{"a": "X", "b": "B"}, {"a": "A", "b": "B"}, {"a": "X", "b": "B", "z": "A"}, {"a": "B"}],
+)
+def test_after_a_kill_between_adding_and_removing_the_next_run_sees_which_is_right(
+    store, tmp_path, monkeypatch, fake_model, files
+):
+    folder = tmp_path / "g"
+    for name in "AB":
+        letter(folder / f"{name.lower()}.png", name)
+    index(store, here(lambda: fake_model), [folder], NONE)
+    letter(folder / "a.png", "X")
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remove", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            index(store, here(lambda: fake_model), [folder], NONE)
+    assert store.count("path like '%/a.png'") == 2
+    for path in folder.iterdir():
+        path.unlink()
+    for name, held in files.items():
+        letter(folder / f"{name}.png", held)
+    report = index(store, here(pytest.fail), [folder], NONE)
+    assert letters(store) == files
+    assert (report.added, report.problems) == (0, {})
+
+
+def watched(monkeypatch, looks, do):
+    """Let `do` happen at looks of `index --watch`, by their number; it ends after the last one."""
+    numbers = iter(range(looks))
+
+    def sleep(_):
+        number = next(numbers, None)
+        if number is None:
+            raise KeyboardInterrupt
+        do.get(number, lambda: None)()
+
+    monkeypatch.setattr(run.time, "sleep", sleep)
+
+
+@pytest.mark.parametrize("name", ["0", "z"])
+def test_a_renamed_file_is_found_while_watching(store, tmp_path, monkeypatch, fake_model, name):
+    folder = tmp_path / "g"
+    letter(folder / "a.png", "A")
+
+    def rename():
+        (folder / "a.png").rename(folder / f"{name}.png")
+        letter(folder / "a.png", "X")
+
+    watched(monkeypatch, 6, {1: rename})
+    index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "X", name: "A"}
+    assert fake_model.seen == 2
+
+
+def test_the_copy_of_a_file_that_is_another_one_now_is_taken_while_watching(
+    store, tmp_path, monkeypatch, fake_model
+):
+    folder = tmp_path / "g"
+    letter(folder / "a.png", "A")
+    letter(folder / "b.png", "B")
+
+    def copy():
+        letter(folder / "c.png", "A")
+        letter(folder / "d.png", "B")
+
+    watched(monkeypatch, 10, {1: copy, 4: lambda: letter(folder / "a.png", "X")})
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "X", "b": "B", "c": "A"}
+    assert report.copies == 2  # each was counted once
 
 
 def indexed_by_table(store, folder, speeds, model):

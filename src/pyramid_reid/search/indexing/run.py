@@ -82,7 +82,9 @@ def _watch(
         while fresh:
             try:
                 with store.writing():
-                    _run(store, work, fresh, known, report, say, by)
+                    copies = _run(store, work, fresh, known, report, say, by)
+                for path in copies:
+                    tried.pop(path, None)
                 say(f"{report.added:,} crops added so far")
                 break
             except BusyError:  # `forget` takes some seconds
@@ -129,11 +131,18 @@ def _run(
     report: Report,
     say: Callable[[str], None],
     by: ann.Builds | None,
-) -> None:
-    """Read, embed and write some frames, and keep the index up."""
+) -> set[str]:
+    """Read, embed and write some frames, and keep the index up.
+
+    Returns:
+        Paths of copies whose crop was taken out, as its file is another one now: to be read again.
+    """
     total = sum(len(frame.crops) for frame in frames)
     bar = progress(range(total), "index", "crops", total)
     with Writer(store) as writer, bar:
-        work(frames, known, Intake(writer, known, report, bar.update))
+        intake = Intake(writer, known, report, bar.update)
+        work(frames, known, intake)
+        copies = intake.finish()
     if built := store.build_index(by=by):
         say(str(built))
+    return copies

@@ -58,9 +58,9 @@ class Writer:
         """Take new columns of a crop that is there."""
         self._updates.append(crop)
 
-    def remove(self, identifier: str) -> None:
-        """Take out a crop whose file is another one now."""
-        self._removals.append(identifier)
+    def remove(self, identifiers: Sequence[str]) -> None:
+        """Take out crops whose files are others now."""
+        self._removals += identifiers
 
     def _write(self) -> None:
         self._wait()
@@ -79,7 +79,7 @@ class Writer:
         if waiting:
             features = np.stack([features for _, features in waiting])
             self._store.add(rows_of([crop for crop, _ in waiting], features))
-        if removals:  # after the new ones: a kill in between leaves both, not none
+        if removals:  # after the new ones: a kill in between leaves both, and the next run sees it
             self._store.remove(removals)
         by_columns = defaultdict[tuple[str, ...], dict[str, Crop]](dict)
         for crop in updates:
