@@ -456,6 +456,37 @@ def test_the_copy_of_a_file_that_is_another_one_now_is_taken_while_watching(
     assert report.copies == 2  # each was counted once
 
 
+def test_new_columns_are_written_while_the_rest_is_read(store, gallery, fake_model, monkeypatch):
+    index(store, here(lambda: fake_model), [gallery], NONE)
+    monkeypatch.setattr(writing, "SECONDS", 0)
+    read = here(pytest.fail)
+
+    def work(frames, known, intake):
+        read(frames[:6], known, intake)
+        started = time.monotonic()
+        while store.count("camera = 'c1'") == 0:
+            assert time.monotonic() - started < HANGS_S, "nothing was written"
+            time.sleep(0.02)
+        read(frames[6:], known, intake)
+
+    report = index(store, work, [gallery], Patterns.of(r"(c\d)_", None, None))
+    assert report.changed == 12
+    assert store.count("camera is not null") == store.count() == 12
+
+
+def test_columns_of_a_crop_that_has_no_row_yet_are_written_after_it(
+    store, tmp_path, monkeypatch, fake_model
+):
+    for name in "AB":
+        letter(tmp_path / "g" / f"{name}.png", name)
+    pd.DataFrame({"path": ["g/A.png", "g/B.png"], "camera": ["c1", "c2"]}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    monkeypatch.setattr(writing, "SECONDS", 0)
+    index(store, here(lambda: fake_model), [tmp_path / "g", tmp_path / "t.csv"], NONE)
+    assert {row["camera"] for row in rows(store).values()} == {"c1", "c2"}
+
+
 def indexed_by_table(store, folder, speeds, model):
     folder.mkdir(exist_ok=True)
     for number, _ in enumerate(speeds):

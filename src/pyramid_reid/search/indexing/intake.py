@@ -21,6 +21,7 @@ class Intake:
         self, writer: Writer, known: Known, report: Report, done: Callable[[int], object]
     ) -> None:
         self._writer, self._known, self._report, self._done = writer, known, report, done
+        self._taken = dict[str, list[Crop]]()  # not put yet, and what is to be updated then
 
     def take(self, found: Read, ready: Callable[[Crop], bool]) -> Iterator[Crop]:
         """Note what became of a frame.
@@ -45,11 +46,15 @@ class Intake:
                 report.problems[crop.path] = "changed while it was indexed: index it again"
                 continue
             known.add(crop.identifier, crop.path, crop.box, crop.stamp)
+            self._taken[crop.identifier] = []
             yield crop
 
     def put(self, crops: Sequence[Crop], features: Annotated[NDArray[Any], "n 4 D"]) -> None:
         """Write crops that `take` gave, with their features."""
         self._writer.put(crops, features)
+        for crop in crops:
+            for later in self._taken.pop(crop.identifier):
+                self._writer.update(later)
         self._report.added += len(crops)
         self._done(len(crops))
 
@@ -77,7 +82,10 @@ class Intake:
             return
         report.known += 1
         report.changed += 1
-        self._writer.update(crop)
+        if crop.identifier in self._taken:  # there is no row to change yet
+            self._taken[crop.identifier].append(crop)
+        else:
+            self._writer.update(crop)
         known.add(crop.identifier, crop.path, crop.box, crop.stamp)
 
 

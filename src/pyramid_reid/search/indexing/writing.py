@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROWS = 10_000
 """Crops that are written together."""
 SECONDS = 10.0
-"""After which crops are written even if they are fewer: what a kill may cost."""
+"""After which crops and new columns are written even if they are few: what a kill may cost."""
 
 
 class Writer:
@@ -51,16 +51,22 @@ class Writer:
     def put(self, crops: Sequence[Crop], features: Annotated[NDArray[np.float32], "n 4 D"]) -> None:
         """Take crops with their features."""
         self._waiting += zip(crops, features, strict=True)
-        if len(self._waiting) >= ROWS or time.monotonic() - self._written_at > SECONDS:
+        if len(self._waiting) >= ROWS:
             self._write()
+        self._write_in_time()
 
     def update(self, crop: Crop) -> None:
         """Take new columns of a crop that is there."""
         self._updates.append(crop)
+        self._write_in_time()
 
     def remove(self, identifiers: Sequence[str]) -> None:
         """Take out crops whose files are others now."""
         self._removals += identifiers
+
+    def _write_in_time(self) -> None:
+        if time.monotonic() - self._written_at > SECONDS:
+            self._write()
 
     def _write(self) -> None:
         self._wait()
