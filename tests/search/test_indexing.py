@@ -20,6 +20,7 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.gallery import Patterns
 from pyramid_reid.search.indexing import embedding, here, index, reading, run, writing
 from pyramid_reid.search.store import Store
+from pyramid_reid.search.store.lock import BusyError
 from search.conftest import FakeModel, describe, paint
 
 NONE = Patterns()
@@ -454,6 +455,93 @@ def test_the_copy_of_a_file_that_is_another_one_now_is_taken_while_watching(
     report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
     assert letters(store) == {"a": "X", "b": "B", "c": "A"}
     assert report.copies == 2  # each was counted once
+
+
+def test_what_another_process_adds_while_watching_is_not_added_again(
+    store, tmp_path, monkeypatch, fake_model
+):
+    folder, other = tmp_path / "g", Store.open(store.folder)
+    for name in "AB":
+        letter(folder / f"{name.lower()}.png", name)
+
+    def beside():
+        letter(folder / "c.png", "C")
+        (folder / "b.png").rename(folder / "d.png")
+        index(other, here(FakeModel), [folder], NONE)
+
+    watched(monkeypatch, 8, {1: beside, 4: lambda: letter(folder / "e.png", "E")})
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "A", "c": "C", "d": "B", "e": "E"}
+    assert (report.added, fake_model.seen) == (3, 3)
+
+
+def test_watching_goes_on_in_a_table_that_is_made_anew(store, tmp_path, monkeypatch, fake_model):
+    folder, other = tmp_path / "g", Store.open(store.folder)
+    for name in "AB":
+        letter(folder / f"{name.lower()}.png", name)
+
+    def forget():
+        with other.writing():
+            assert other.forget("true") == 2
+
+    def move():
+        (folder / "a.png").rename(folder / "moved.png")  # forgotten, and stays so
+        os.utime(folder / "b.png")
+
+    watched(
+        monkeypatch,
+        12,
+        {1: forget, 3: move, 7: lambda: letter(folder / "c.png", "C")},
+    )
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"c": "C"}
+    assert (report.added, fake_model.seen) == (3, 3)
+
+
+def test_watching_waits_for_its_turn(store, tmp_path, monkeypatch, fake_model):
+    folder, others = tmp_path / "g", contextlib.ExitStack()
+    letter(folder / "a.png", "A")
+
+    def begin():
+        others.enter_context(Store.open(store.folder).writing())
+        letter(folder / "b.png", "B")
+
+    watched(monkeypatch, 10, {1: begin, 6: others.close})
+    index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "A", "b": "B"}
+
+
+def test_watching_ends_with_an_error_when_another_process_took_over(
+    store, tmp_path, monkeypatch, fake_model
+):
+    letter(tmp_path / "g" / "a.png", "A")
+    writing_as_one, entered = store.writing, []
+
+    @contextlib.contextmanager
+    def taken_over():
+        entered.append(1)
+        with writing_as_one():
+            yield
+        if len(entered) == 2:
+            raise BusyError("it was taken over by another process")
+
+    monkeypatch.setattr(store, "writing", taken_over)
+    watched(monkeypatch, 6, {1: lambda: letter(tmp_path / "g" / "b.png", "B")})
+    with pytest.raises(BusyError, match="was taken over"):
+        index(store, here(lambda: fake_model), [tmp_path / "g"], NONE, watch=True)
+
+
+def test_a_file_that_was_incomplete_at_first_is_no_problem_once_it_is_there(
+    store, tmp_path, monkeypatch, fake_model
+):
+    folder = tmp_path / "g"
+    letter(folder / "a.png", "A")
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:50])
+    (folder / "c.png").write_bytes(b"no image")
+    watched(monkeypatch, 5, {1: lambda: letter(folder / "b.png", "B")})
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "A", "b": "B"}
+    assert list(report.problems) == [str(folder / "c.png")]
 
 
 def test_new_columns_are_written_while_the_rest_is_read(store, gallery, fake_model, monkeypatch):

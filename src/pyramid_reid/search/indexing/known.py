@@ -17,6 +17,9 @@ class Known:
 
     A place has one crop. Where several rows name the same one, because a kill came between adding
     a crop and removing the one before, its file is read again, and tells which is right.
+
+    Attributes:
+        version: of the store when all of this held.
     """
 
     def __init__(self, store: Store) -> None:
@@ -25,6 +28,8 @@ class Known:
         self._rivals = dict[bytes, set[str]]()  # crops of a place that several rows name
         self._replaced = set[str]()
         self._copies = dict[str, set[str]]()  # paths of other files with the same bytes
+        self._forgotten = set[str]()
+        self.version = store.version()
         for batch in store.batches(["id", "path", "box", "stamp"]):
             for row in batch.to_pylist():
                 self._load(row["id"], row["path"], box_of(row), row["stamp"])
@@ -74,7 +79,7 @@ class Known:
         held = self._rivals.pop(place, set())
         if at := self._places.pop(place, None):
             held = held | {at[0]}
-        for other in held - {by}:
+        for other in held - self._forgotten - {by}:
             if other in self._rows and self._rows[other][1] == place:
                 self._replaced.add(other)
 
@@ -89,6 +94,19 @@ class Known:
         for identifier in gone:
             del self._rows[identifier]
         return gone
+
+    def refresh(self, store: Store) -> None:
+        """Take over what other processes wrote.
+
+        What they removed stays known, so that it does not come back from a file that is still
+        there.
+        """
+        now = Known(store)
+        self._forgotten = self._rows.keys() - now._rows.keys()
+        self._rows = now._rows | {name: self._rows[name] for name in self._forgotten}
+        kept = {place: at for place, at in self._places.items() if at[0] in self._forgotten}
+        self._places = kept | now._places
+        self._rivals, self.version = now._rivals, now.version
 
 
 def _place(path: str, box: Box | None) -> bytes:

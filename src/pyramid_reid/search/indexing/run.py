@@ -6,8 +6,8 @@ What is written stays usable whatever happens then: the same command goes on wit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pyramid_reid.core.errors import UserError
@@ -78,18 +78,33 @@ def _watch(
     seen, tried = dict[str, str](), dict[str, str]()
     say(f"{report.added:,} crops added; watching (Ctrl-C ends it)")
     while True:
-        fresh = _settled(sources, patterns, known, report, seen, tried)
-        while fresh:
-            try:
-                with store.writing():
-                    copies = _run(store, work, fresh, known, report, say, by)
-                for path in copies:
+        if fresh := _settled(sources, patterns, known, report, seen, tried):
+            with _in_turn(store):
+                if known.version != store.version():
+                    known.refresh(store)
+                for frame in fresh:  # if something is still wrong, it is said again
+                    report.problems.pop(frame.path, None)
+                for path in _run(store, work, fresh, known, report, say, by):
                     tried.pop(path, None)
-                say(f"{report.added:,} crops added so far")
+            say(f"{report.added:,} crops added so far")
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def _in_turn(store: Store) -> Iterator[None]:
+    """Be the one process that writes, once another one that does now has ended.
+
+    Raises:
+        UserError: another one took over meanwhile, or nothing can be written.
+    """
+    with ExitStack() as turn:
+        while True:
+            try:
+                turn.enter_context(store.writing())
                 break
             except BusyError:  # `forget` takes some seconds
                 time.sleep(POLL_S)
-        time.sleep(POLL_S)
+        yield
 
 
 def _settled(
@@ -145,4 +160,5 @@ def _run(
         copies = intake.finish()
     if built := store.build_index(by=by):
         say(str(built))
+    known.version = store.version()
     return copies
