@@ -18,8 +18,9 @@ from tests.conftest import HANGS_S
 from pyramid_reid.core.decode import decode
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.gallery import Patterns
-from pyramid_reid.search.indexing import embedding, here, index, run, writing
+from pyramid_reid.search.indexing import embedding, here, index, reading, run, writing
 from pyramid_reid.search.store import Store
+from pyramid_reid.search.store.lock import BusyError
 from search.conftest import FakeModel, describe, paint
 
 NONE = Patterns()
@@ -308,3 +309,294 @@ def test_what_is_forgotten_while_watching_does_not_come_back(
     index(store, here(lambda: fake_model), [folder], NONE, watch=True)
     assert set(rows(store)) == {"0.png", "2.png", "3.png"}
     assert fake_model.seen == 4
+
+
+@pytest.fixture(params=["far ahead", "not ahead"])
+def reads(request, monkeypatch):
+    """Files are read long before what became of earlier ones is decided, or just after."""
+    if request.param == "not ahead":
+        monkeypatch.setattr(reading, "TOGETHER", 1)
+        monkeypatch.setattr(reading, "AHEAD", 1)
+
+
+def letter(path, name):
+    """A crop of its own for each letter, with a time of its own, as `mv` leaves it."""
+    paint(path, ord(name))
+    os.utime(path, ns=(ord(name), ord(name)))
+
+
+def letters(store):
+    """Which letter each row says is in its file; each has one row, and its file holds it."""
+    table = store.table.search().to_arrow().to_pylist()
+    assert len({row["id"] for row in table}) == len(table)
+    assert len({row["path"] for row in table}) == len(table)
+    found = {}
+    for row in table:
+        path = Path(row["path"])
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == row["id"], path.name
+        found[path.stem] = chr(path.stat().st_mtime_ns)
+    return found
+
+
+@pytest.mark.usefixtures("reads")
+@pytest.mark.parametrize(
+    ("files", "kept", "added"),
+    [
+        ({"a": "X", "b": "B", "c": "C", "z": "A"}, {"a": "X", "b": "B", "c": "C", "z": "A"}, 1),
+        ({"0": "A", "a": "X", "b": "B", "c": "C"}, {"0": "A", "a": "X", "b": "B", "c": "C"}, 1),
+        ({"a": "B", "b": "C"}, {"a": "B", "b": "C"}, 0),  # numbered anew without the first
+        ({"a": "B", "b": "A", "c": "C"}, {"a": "B", "b": "A", "c": "C"}, 0),
+        ({"a": "C", "b": "A", "c": "B"}, {"a": "C", "b": "A", "c": "B"}, 0),
+        ({"a": "X", "b": "A", "c": "B", "d": "C"}, {"a": "X", "b": "A", "c": "B", "d": "C"}, 1),
+        ({"a": "B", "b": "B", "c": "C"}, {"b": "B", "c": "C"}, 0),  # a copy of another one
+        ({"a": "X", "b": "B", "c": "C"}, {"a": "X", "b": "B", "c": "C"}, 1),
+    ],
+)
+def test_files_that_were_renamed_and_their_names_given_to_others(
+    store, tmp_path, fake_model, files, kept, added
+):
+    folder = tmp_path / "g"
+    for name in "ABC":
+        letter(folder / f"{name.lower()}.png", name)
+    index(store, here(lambda: fake_model), [folder], NONE)
+    for path in folder.iterdir():
+        path.unlink()
+    for name, held in files.items():
+        letter(folder / f"{name}.png", held)
+    report = index(store, here(lambda: fake_model), [folder], NONE)
+    assert letters(store) == kept
+    assert (report.added, report.problems) == (added, {})
+    assert fake_model.seen == 3 + added
+    again = index(store, here(pytest.fail), [folder], NONE)
+    assert (again.added, again.changed) == (0, 0)
+    assert letters(store) == kept
+
+
+def test_the_row_of_a_file_that_is_gone_stays(store, tmp_path, fake_model):
+    for name in "ABC":
+        letter(tmp_path / "g" / f"{name.lower()}.png", name)
+    index(store, here(lambda: fake_model), [tmp_path / "g"], NONE)
+    (tmp_path / "g" / "c.png").unlink()
+    index(store, here(pytest.fail), [tmp_path / "g"], NONE)
+    assert set(rows(store)) == {"a.png", "b.png", "c.png"}
+
+
+@pytest.mark.usefixtures("reads")
+@pytest.mark.parametrize(
+    "files",
+    [{"a": "X", "b": "B"}, {"a": "A", "b": "B"}, {"a": "X", "b": "B", "z": "A"}, {"a": "B"}],
+)
+def test_after_a_kill_between_adding_and_removing_the_next_run_sees_which_is_right(
+    store, tmp_path, monkeypatch, fake_model, files
+):
+    folder = tmp_path / "g"
+    for name in "AB":
+        letter(folder / f"{name.lower()}.png", name)
+    index(store, here(lambda: fake_model), [folder], NONE)
+    letter(folder / "a.png", "X")
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "remove", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            index(store, here(lambda: fake_model), [folder], NONE)
+    assert store.count("path like '%/a.png'") == 2
+    for path in folder.iterdir():
+        path.unlink()
+    for name, held in files.items():
+        letter(folder / f"{name}.png", held)
+    report = index(store, here(pytest.fail), [folder], NONE)
+    assert letters(store) == files
+    assert (report.added, report.problems) == (0, {})
+
+
+def watched(monkeypatch, looks, do):
+    """Let `do` happen at looks of `index --watch`, by their number; it ends after the last one."""
+    numbers = iter(range(looks))
+
+    def sleep(_):
+        number = next(numbers, None)
+        if number is None:
+            raise KeyboardInterrupt
+        do.get(number, lambda: None)()
+
+    monkeypatch.setattr(run.time, "sleep", sleep)
+
+
+@pytest.mark.parametrize("name", ["0", "z"])
+def test_a_renamed_file_is_found_while_watching(store, tmp_path, monkeypatch, fake_model, name):
+    folder = tmp_path / "g"
+    letter(folder / "a.png", "A")
+
+    def rename():
+        (folder / "a.png").rename(folder / f"{name}.png")
+        letter(folder / "a.png", "X")
+
+    watched(monkeypatch, 6, {1: rename})
+    index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "X", name: "A"}
+    assert fake_model.seen == 2
+
+
+def test_the_copy_of_a_file_that_is_another_one_now_is_taken_while_watching(
+    store, tmp_path, monkeypatch, fake_model
+):
+    folder = tmp_path / "g"
+    letter(folder / "a.png", "A")
+    letter(folder / "b.png", "B")
+
+    def copy():
+        letter(folder / "c.png", "A")
+        letter(folder / "d.png", "B")
+
+    watched(monkeypatch, 10, {1: copy, 4: lambda: letter(folder / "a.png", "X")})
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "X", "b": "B", "c": "A"}
+    assert report.copies == 2  # each was counted once
+
+
+def test_what_another_process_adds_while_watching_is_not_added_again(
+    store, tmp_path, monkeypatch, fake_model
+):
+    folder, other = tmp_path / "g", Store.open(store.folder)
+    for name in "AB":
+        letter(folder / f"{name.lower()}.png", name)
+
+    def beside():
+        letter(folder / "c.png", "C")
+        (folder / "b.png").rename(folder / "d.png")
+        index(other, here(FakeModel), [folder], NONE)
+
+    watched(monkeypatch, 8, {1: beside, 4: lambda: letter(folder / "e.png", "E")})
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "A", "c": "C", "d": "B", "e": "E"}
+    assert (report.added, fake_model.seen) == (3, 3)
+
+
+def test_watching_goes_on_in_a_table_that_is_made_anew(store, tmp_path, monkeypatch, fake_model):
+    folder, other = tmp_path / "g", Store.open(store.folder)
+    for name in "AB":
+        letter(folder / f"{name.lower()}.png", name)
+
+    def forget():
+        with other.writing():
+            assert other.forget("true") == 2
+
+    def move():
+        (folder / "a.png").rename(folder / "moved.png")  # forgotten, and stays so
+        os.utime(folder / "b.png")
+
+    watched(
+        monkeypatch,
+        12,
+        {1: forget, 3: move, 7: lambda: letter(folder / "c.png", "C")},
+    )
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"c": "C"}
+    assert (report.added, fake_model.seen) == (3, 3)
+
+
+def test_watching_waits_for_its_turn(store, tmp_path, monkeypatch, fake_model):
+    folder, others = tmp_path / "g", contextlib.ExitStack()
+    letter(folder / "a.png", "A")
+
+    def begin():
+        others.enter_context(Store.open(store.folder).writing())
+        letter(folder / "b.png", "B")
+
+    watched(monkeypatch, 10, {1: begin, 6: others.close})
+    index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "A", "b": "B"}
+
+
+def test_watching_ends_with_an_error_when_another_process_took_over(
+    store, tmp_path, monkeypatch, fake_model
+):
+    letter(tmp_path / "g" / "a.png", "A")
+    writing_as_one, entered = store.writing, []
+
+    @contextlib.contextmanager
+    def taken_over():
+        entered.append(1)
+        with writing_as_one():
+            yield
+        if len(entered) == 2:
+            raise BusyError("it was taken over by another process")
+
+    monkeypatch.setattr(store, "writing", taken_over)
+    watched(monkeypatch, 6, {1: lambda: letter(tmp_path / "g" / "b.png", "B")})
+    with pytest.raises(BusyError, match="was taken over"):
+        index(store, here(lambda: fake_model), [tmp_path / "g"], NONE, watch=True)
+
+
+def test_a_file_that_was_incomplete_at_first_is_no_problem_once_it_is_there(
+    store, tmp_path, monkeypatch, fake_model
+):
+    folder = tmp_path / "g"
+    letter(folder / "a.png", "A")
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:50])
+    (folder / "c.png").write_bytes(b"no image")
+    watched(monkeypatch, 5, {1: lambda: letter(folder / "b.png", "B")})
+    report = index(store, here(lambda: fake_model), [folder], NONE, watch=True)
+    assert letters(store) == {"a": "A", "b": "B"}
+    assert list(report.problems) == [str(folder / "c.png")]
+
+
+def test_new_columns_are_written_while_the_rest_is_read(store, gallery, fake_model, monkeypatch):
+    index(store, here(lambda: fake_model), [gallery], NONE)
+    monkeypatch.setattr(writing, "SECONDS", 0)
+    read = here(pytest.fail)
+
+    def work(frames, known, intake):
+        read(frames[:6], known, intake)
+        started = time.monotonic()
+        while store.count("camera = 'c1'") == 0:
+            assert time.monotonic() - started < HANGS_S, "nothing was written"
+            time.sleep(0.02)
+        read(frames[6:], known, intake)
+
+    report = index(store, work, [gallery], Patterns.of(r"(c\d)_", None, None))
+    assert report.changed == 12
+    assert store.count("camera is not null") == store.count() == 12
+
+
+def test_columns_of_a_crop_that_has_no_row_yet_are_written_after_it(
+    store, tmp_path, monkeypatch, fake_model
+):
+    for name in "AB":
+        letter(tmp_path / "g" / f"{name}.png", name)
+    pd.DataFrame({"path": ["g/A.png", "g/B.png"], "camera": ["c1", "c2"]}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    monkeypatch.setattr(writing, "SECONDS", 0)
+    index(store, here(lambda: fake_model), [tmp_path / "g", tmp_path / "t.csv"], NONE)
+    assert {row["camera"] for row in rows(store).values()} == {"c1", "c2"}
+
+
+def indexed_by_table(store, folder, speeds, model):
+    folder.mkdir(exist_ok=True)
+    for number, _ in enumerate(speeds):
+        if not (folder / f"{number}.png").exists():
+            paint(folder / f"{number}.png", number)
+    names = [f"{number}.png" for number, _ in enumerate(speeds)]
+    pd.DataFrame({"path": names, "speed": speeds}).to_csv(folder / "t.csv", index=False)
+    return index(store, here(lambda: model), [folder / "t.csv"], NONE)
+
+
+def test_a_column_that_is_empty_at_first_holds_numbers_later(
+    store, tmp_path, monkeypatch, fake_model
+):
+    monkeypatch.setattr(embedding, "CHUNK", 2)
+    monkeypatch.setattr(writing, "ROWS", 2)  # the first commit has no speed
+    indexed_by_table(store, tmp_path / "g", [None, None, 9.5, 10.5, None], fake_model)
+    assert store.count("speed > 9") == 2
+    assert store.count("speed > 10") == 1
+    assert store.count("speed is null") == 3
+    indexed_by_table(store, tmp_path / "g", [11.5, None, None, None, None], fake_model)
+    assert {name: row["speed"] for name, row in rows(store).items() if row["speed"]} == {
+        "0.png": 11.5
+    }
+    indexed_by_table(store, tmp_path / "g", [None] * 5, fake_model)
+    assert store.count("speed is null") == store.count() == fake_model.seen == 5

@@ -1,5 +1,6 @@
 """A store in object storage: where it lies, and who may write there."""
 
+import errno
 import time
 
 import pytest
@@ -56,11 +57,41 @@ def test_a_process_that_lives_keeps_others_out(folder, monkeypatch):
 
 def test_what_a_killed_process_left_is_taken_over(folder, monkeypatch):
     monkeypatch.setattr(lock, "STALE_S", 0.1)
+    monkeypatch.setattr(lock, "SETTLE_S", 0.1)
     owned = folder / "lock"
     write_whole(owned, "process 1 on another, 7")
     with leased(owned):
         assert "on another" not in owned.read_text(encoding="utf-8")
     assert not owned.exists()
+
+
+def test_of_two_that_take_over_the_same_one_gives_up(folder, monkeypatch):
+    owned = folder / "lock"
+    write_whole(owned, "process 1 on another, 7")
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 2:  # a third one, which had seen the same, was a moment later
+            write_whole(owned, "process 1 on a third, 8")
+
+    monkeypatch.setattr(lock.time, "sleep", sleep)
+    with pytest.raises(BusyError, match="a process that began just now: wait"), leased(owned):
+        pytest.fail("two own it")
+    assert slept == [lock.STALE_S, lock.SETTLE_S]
+    assert owned.read_text(encoding="utf-8") == "process 1 on a third, 8"
+
+
+def test_a_file_system_without_locks_is_one_sentence(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", flock)
+    with (
+        pytest.raises(UserError, match=r"cannot be locked \(No locks available\): put the store"),
+        lock.locked(tmp_path),
+    ):
+        pytest.fail("nobody else is kept out")
 
 
 def test_a_sign_of_life_that_cannot_be_given_is_given_the_next_time(folder, monkeypatch):

@@ -1,17 +1,22 @@
 """A store in object storage, of an S3 server on loopback: what it holds, finds and forgets."""
 
+import time
+from itertools import count
+from threading import Event, Thread
+
 import boto3
 import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.conftest import HANGS_S
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.search.gallery import Patterns
 from pyramid_reid.search.indexing import here, index
 from pyramid_reid.search.store import Store, lock
 from pyramid_reid.search.store.lock import BusyError
-from pyramid_reid.search.store.place import place
-from search.conftest import FakeModel, describe
+from pyramid_reid.search.store.place import names, place
+from search.conftest import FakeModel, describe, features_of, table_of
 
 pytest.importorskip("s3fs", reason="the extra `cluster` is not installed")
 
@@ -86,6 +91,31 @@ def test_one_writes_at_a_time(store, server, monkeypatch):
     assert not any(key.endswith("/lock") for key in objects(server))
 
 
+def test_who_owns_a_store_is_read_while_it_is_written(server):
+    owned, ended = place(f"s3://{BUCKET}/busy/lock"), Event()
+    assert lock._owner(owned) is None
+
+    def renew():
+        for number in count():
+            server.put_object(Bucket=BUCKET, Key="busy/lock", Body=f"{number}".encode())
+            if ended.is_set():
+                return
+
+    keeper = Thread(target=renew)
+    keeper.start()
+    found, deadline = [], time.monotonic() + HANGS_S
+    try:
+        while len(set(found)) < 20 and time.monotonic() < deadline:
+            found.append(int(lock._owner(owned) or -1))
+    finally:
+        ended.set()
+        keeper.join()
+    assert len(set(found)) == 20
+    assert found == sorted(found)
+    server.delete_object(Bucket=BUCKET, Key="busy/lock")
+    assert lock._owner(owned) is None
+
+
 def test_nothing_is_left_of_what_is_forgotten(store, server):
     row = next(iter(store.rows("path like '%c1_0002_0.png'", 0, 1)))
     traces = [row["id"].encode(), row["path"].encode()]
@@ -103,3 +133,29 @@ def test_an_address_that_holds_no_store_is_one_error(server):
     assert not place(f"s3://{BUCKET}/nothing").exists()
     with pytest.raises(UserError, match=f"s3://{BUCKET}/nothing is no gallery store"):
         Store.open(f"s3://{BUCKET}/nothing")
+
+
+def test_what_others_write_and_remove_is_seen_at_once(server):
+    folder = place(f"s3://{BUCKET}/others")
+    assert names(folder) == set()
+    for number, name in enumerate("abc", 1):
+        server.put_object(Bucket=BUCKET, Key=f"others/{name}", Body=b"x")
+        assert names(folder) == set("abc"[:number])
+    for name in "abc":
+        server.delete_object(Bucket=BUCKET, Key=f"others/{name}")
+    assert names(folder) == set()
+
+
+def test_all_may_be_forgotten_under_a_reader(server):
+    address = f"s3://{BUCKET}/emptied"
+    store = Store.create(address, describe())
+    with store.writing():
+        store.add(table_of(features_of(2, 2)))
+    reader = Store.open(address)
+    assert reader.count() == 4
+    with store.writing():
+        store.forget("true")
+    assert reader.count() == reader.snapshot().count() == 0
+    with store.writing():
+        store.add(table_of(features_of(3, 2)))
+    assert reader.count() == 6

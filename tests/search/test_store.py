@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.search import description
 from pyramid_reid.search.distances import distances
+from pyramid_reid.search.serve.queries import Queries, Refusal
 from pyramid_reid.search.store import Store, ann, filters, forgetting, nearest
-from search.conftest import describe, features_of, table_of
+from search.conftest import FakeModel, describe, features_of, table_of
 
 HALF = 2e-3
 """Distances of float16 features may differ by this much; crops nearer than that may swap."""
@@ -352,6 +355,67 @@ def test_all_may_be_forgotten_and_the_store_is_filled_again(filled):
     assert store.count() == 60
 
 
+def test_other_processes_see_that_all_is_forgotten_and_that_the_store_is_filled_again(filled):
+    store, features, ids = filled
+    reader, writer = Store.open(store.folder), Store.open(store.folder)
+    queries = Queries(FakeModel(), reader)
+    assert reader.count() == writer.count() == 60
+    assert queries.by_id(ids[0])[0].kind == "crop"
+    before = reader.version()
+    with store.writing():
+        store.forget("true")
+    assert reader.count() == reader.snapshot().count() == 0
+    assert reader.version() is None
+    assert reader.find(ids[0][:6]) == reader.rows(None, 0, 5) == list(reader.features()) == []
+    for ask in (lambda: reader.search(features[0]), lambda: reader.row(ids[0])):
+        with pytest.raises(UserError, match="holds no crop"):
+            ask()
+    with pytest.raises(Refusal, match="is no crop of the gallery"):
+        queries.by_id(ids[0])
+    with writer.writing():
+        writer.update(table_of(features).select(["id", "camera"]))
+        writer.remove(ids[:3])
+        writer.add(table_of(features_of(20, 3, seed=3)))  # the same ids, other features
+    assert store.count() == reader.count() == 60
+    assert reader.version()[1] == before[1]  # it counts from 1 again,
+    assert reader.version() != before  # and is another table nevertheless
+    np.testing.assert_array_equal(queries.by_id(ids[0])[1], store.vector(ids[0]))
+    assert not np.allclose(store.vector(ids[0]), features[0], atol=0.01)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_nothing_is_left_of_rows_that_were_changed_or_removed_before(
+    tmp_path, monkeypatch, indexed
+):
+    store = Store.create(tmp_path / "store", describe())
+    features = features_of(100, 3, dim=64)
+    rows = table_of(features, pid=[str(n // 3) for n in range(300)])
+    with store.writing():
+        store.add(rows.slice(0, 150))
+        store.add(rows.slice(150))
+    assert not indexed or index_now(store, monkeypatch) is not None
+    with store.writing():
+        moved = rows.slice(21, 3).select(["id", "path"])
+        store.update(moved.set_column(1, "path", [["/elsewhere/1", "/elsewhere/2", "/else/3"]]))
+        store.remove(rows["id"].to_pylist()[200:202])  # their files are others now
+    traces = [
+        content
+        for place in (21, 22, 23, 200, 201)
+        for content in (
+            rows["path"][place].as_py().encode(),
+            features[place].astype(np.float16).tobytes(),
+        )
+    ]
+    for content in traces:
+        assert holding(store.folder, content)
+    with store.writing():
+        assert store.forget("pid = '7'") == 3
+    for content in traces:
+        assert not holding(store.folder, content)
+    assert store.count() == 295
+    assert store.search(features[30], k=3)["id"][0].as_py() == rows["id"][30].as_py()
+
+
 def test_what_a_kill_left_of_the_forgotten_goes_with_the_next_writing(filled, monkeypatch):
     store, features, ids = filled
     monkeypatch.setattr(forgetting, "purge", lambda *_: None)
@@ -440,6 +504,20 @@ def test_what_is_no_store_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot be written"):
         Store.create(tmp_path / "file" / "store", describe())
+
+
+def test_a_model_folder_is_no_store(tmp_path, model_folder):
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    before = files(model)
+    said = (
+        r"is a model folder \(it holds 'restorer.safetensors'\).*give --store a folder of its own"
+    )
+    with pytest.raises(UserError, match=said):
+        Store.create(model, description.read(model))
+    with pytest.raises(UserError, match=said):
+        Store.open(model)
+    assert files(model) == before
 
 
 def test_a_second_writer_is_told_who_writes(filled):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from numpy.typing import NDArray
 
 from pyramid_reid.search.gallery import Frame
 from pyramid_reid.search.indexing.known import Known
-from pyramid_reid.search.indexing.reading import Crop, Read
+from pyramid_reid.search.indexing.reading import Crop, Read, stamp_of
 from pyramid_reid.search.indexing.report import Report
 from pyramid_reid.search.indexing.writing import Writer
 
@@ -22,6 +21,7 @@ class Intake:
         self, writer: Writer, known: Known, report: Report, done: Callable[[int], object]
     ) -> None:
         self._writer, self._known, self._report, self._done = writer, known, report, done
+        self._taken = dict[str, list[Crop]]()  # not put yet, and what is to be updated then
 
     def take(self, found: Read, ready: Callable[[Crop], bool]) -> Iterator[Crop]:
         """Note what became of a frame.
@@ -42,34 +42,59 @@ class Intake:
                 self._again(crop)
                 self._done(1)
                 continue
-            if not ready(crop):  # it was there when it was read, and was replaced since
+            if not ready(crop):  # whoever read it took it for one that is there
                 report.problems[crop.path] = "changed while it was indexed: index it again"
                 continue
-            old = known.at(crop.path, crop.box)
-            if old is not None and old[0] in known:
-                self._writer.remove(old[0])  # the file is another one now
-                known.drop(old[0], crop.path, crop.box)
             known.add(crop.identifier, crop.path, crop.box, crop.stamp)
+            self._taken[crop.identifier] = []
             yield crop
 
     def put(self, crops: Sequence[Crop], features: Annotated[NDArray[Any], "n 4 D"]) -> None:
         """Write crops that `take` gave, with their features."""
         self._writer.put(crops, features)
+        for crop in crops:
+            for later in self._taken.pop(crop.identifier):
+                self._writer.update(later)
         self._report.added += len(crops)
         self._done(len(crops))
 
+    def finish(self) -> set[str]:
+        """Take out crops whose files are others now.
+
+        Only when all frames were taken: a file that was renamed is met after the one that has its
+        name now, or before.
+
+        Returns:
+            Paths that were left out as copies of these crops: now the store has none of them.
+        """
+        gone = self._known.pop_replaced()
+        self._writer.remove(sorted(gone))
+        return set[str]().union(*gone.values())
+
     def _again(self, crop: Crop) -> None:
-        """A crop that is there: from this place, from a file that is gone, or from another one."""
+        """A crop that is there: from this place, one that holds it no more, or one that does."""
         known, report = self._known, self._report
         at = known.at(crop.path, crop.box)
         elsewhere = at is None or at[0] != crop.identifier
-        if elsewhere and Path(known.path(crop.identifier)).exists():
+        if elsewhere and _as_it_was(*known.file(crop.identifier)):
             report.copies += 1
+            known.add_copy(crop.identifier, crop.path, crop.box)
             return
         report.known += 1
         report.changed += 1
-        self._writer.update(crop)
+        if crop.identifier in self._taken:  # there is no row to change yet
+            self._taken[crop.identifier].append(crop)
+        else:
+            self._writer.update(crop)
         known.add(crop.identifier, crop.path, crop.box, crop.stamp)
+
+
+def _as_it_was(path: str, stamp: str) -> bool:
+    """Whether a file is there, and was not written since it had a crop's stamp."""
+    try:
+        return stamp.startswith(f"{stamp_of(path)}:")
+    except OSError:
+        return False
 
 
 Work = Callable[[Sequence[Frame], Known, Intake], None]

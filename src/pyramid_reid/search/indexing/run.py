@@ -6,8 +6,8 @@ What is written stays usable whatever happens then: the same command goes on wit
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pyramid_reid.core.errors import UserError
@@ -78,16 +78,33 @@ def _watch(
     seen, tried = dict[str, str](), dict[str, str]()
     say(f"{report.added:,} crops added; watching (Ctrl-C ends it)")
     while True:
-        fresh = _settled(sources, patterns, known, report, seen, tried)
-        while fresh:
+        if fresh := _settled(sources, patterns, known, report, seen, tried):
+            with _in_turn(store):
+                if known.version != store.version():
+                    known.refresh(store)
+                for frame in fresh:  # if something is still wrong, it is said again
+                    report.problems.pop(frame.path, None)
+                for path in _run(store, work, fresh, known, report, say, by):
+                    tried.pop(path, None)
+            say(f"{report.added:,} crops added so far")
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def _in_turn(store: Store) -> Iterator[None]:
+    """Be the one process that writes, once another one that does now has ended.
+
+    Raises:
+        UserError: another one took over meanwhile, or nothing can be written.
+    """
+    with ExitStack() as turn:
+        while True:
             try:
-                with store.writing():
-                    _run(store, work, fresh, known, report, say, by)
-                say(f"{report.added:,} crops added so far")
+                turn.enter_context(store.writing())
                 break
             except BusyError:  # `forget` takes some seconds
                 time.sleep(POLL_S)
-        time.sleep(POLL_S)
+        yield
 
 
 def _settled(
@@ -129,11 +146,19 @@ def _run(
     report: Report,
     say: Callable[[str], None],
     by: ann.Builds | None,
-) -> None:
-    """Read, embed and write some frames, and keep the index up."""
+) -> set[str]:
+    """Read, embed and write some frames, and keep the index up.
+
+    Returns:
+        Paths of copies whose crop was taken out, as its file is another one now: to be read again.
+    """
     total = sum(len(frame.crops) for frame in frames)
     bar = progress(range(total), "index", "crops", total)
     with Writer(store) as writer, bar:
-        work(frames, known, Intake(writer, known, report, bar.update))
+        intake = Intake(writer, known, report, bar.update)
+        work(frames, known, intake)
+        copies = intake.finish()
     if built := store.build_index(by=by):
         say(str(built))
+    known.version = store.version()
+    return copies

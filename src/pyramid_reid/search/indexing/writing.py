@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROWS = 10_000
 """Crops that are written together."""
 SECONDS = 10.0
-"""After which crops are written even if they are fewer: what a kill may cost."""
+"""After which crops and new columns are written even if they are few: what a kill may cost."""
 
 
 class Writer:
@@ -51,16 +51,22 @@ class Writer:
     def put(self, crops: Sequence[Crop], features: Annotated[NDArray[np.float32], "n 4 D"]) -> None:
         """Take crops with their features."""
         self._waiting += zip(crops, features, strict=True)
-        if len(self._waiting) >= ROWS or time.monotonic() - self._written_at > SECONDS:
+        if len(self._waiting) >= ROWS:
             self._write()
+        self._write_in_time()
 
     def update(self, crop: Crop) -> None:
         """Take new columns of a crop that is there."""
         self._updates.append(crop)
+        self._write_in_time()
 
-    def remove(self, identifier: str) -> None:
-        """Take out a crop whose file is another one now."""
-        self._removals.append(identifier)
+    def remove(self, identifiers: Sequence[str]) -> None:
+        """Take out crops whose files are others now."""
+        self._removals += identifiers
+
+    def _write_in_time(self) -> None:
+        if time.monotonic() - self._written_at > SECONDS:
+            self._write()
 
     def _write(self) -> None:
         self._wait()
@@ -79,7 +85,7 @@ class Writer:
         if waiting:
             features = np.stack([features for _, features in waiting])
             self._store.add(rows_of([crop for crop, _ in waiting], features))
-        if removals:  # after the new ones: a kill in between leaves both, not none
+        if removals:  # after the new ones: a kill in between leaves both, and the next run sees it
             self._store.remove(removals)
         by_columns = defaultdict[tuple[str, ...], dict[str, Crop]](dict)
         for crop in updates:
@@ -125,12 +131,16 @@ def _text(value: Value) -> str | None:
 
 
 def _column(name: str, values: Sequence[Value]) -> pa.Array:
+    """A column of numbers or text; of type null where it is empty.
+
+    Raises:
+        UserError: it mixes them.
+    """
     import pyarrow as pa
 
     try:
-        column = pa.array(values)
+        return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(
             f"the column {name!r} mixes numbers and text: call one otherwise"
         ) from error
-    return column.cast(pa.string()) if pa.types.is_null(column.type) else column

@@ -58,7 +58,7 @@ class Queries:
         self._busy = threading.Lock()
         self._remembered = OrderedDict[str, Vector]()
         self._lookups: dict[str, Vector | None] = {}
-        self._version: int | None = None
+        self._version: tuple[bytes | None, int] | None = None
         self._remembering = threading.Lock()
 
     def embed(self, contents: Sequence[bytes]) -> list[tuple[Asked, Vector]]:
@@ -118,7 +118,7 @@ class Queries:
 
         They hold for one version of the table, as `forget` makes another.
         """
-        version = self._store.table and self._store.table.version
+        version = self._store.version()
         with self._remembering:
             if self._version != version:
                 self._lookups.clear()

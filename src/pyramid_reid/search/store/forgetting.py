@@ -1,8 +1,8 @@
 """Forgetting: crops, their features, and all old versions that hold them, removed for good.
 
-Every file of the table that held such a row is written anew without it, and so is what the index
-holds of that file: codes of features. A kill in between leaves a mark, by which the next process
-that writes ends it.
+Every file of the table that held such a row, now or before the row was changed, is written anew
+without it, and so is what the index holds of that file: codes of features. A kill in between leaves
+a mark, by which the next process that writes ends it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pyramid_reid.search.store import filters
 from pyramid_reid.search.store.errors import guarded
+from pyramid_reid.search.store.place import names
 
 if TYPE_CHECKING:
     from pyramid_reid.search.store.store import Store
@@ -43,6 +44,8 @@ def forget(store: Store, where: str) -> int:
             (store.folder / FORGETTING).touch()
             held = set(_places(store.table, condition))
             store.table.delete(condition)
+            # rows that were moved or replaced before lie deleted in files of their own
+            held |= _with_deleted(store)
         purge(store, held)
     return number
 
@@ -74,6 +77,14 @@ def purge(store: Store, held: AbstractSet[int] | None = None) -> None:
                     if not held & set(_places(store.table)):
                         break
     (store.folder / FORGETTING).unlink(missing_ok=True)
+
+
+def _with_deleted(store: Store) -> set[int]:
+    """Numbers of the files that hold deleted rows, and perhaps of some that are gone.
+
+    Lance lists the rows deleted from a file in `_deletions/FILE-VERSION-ID.arrow`, or `.bin`.
+    """
+    return {int(name.partition("-")[0]) for name in names(store.files / "_deletions")}
 
 
 def _places(table: Any, condition: str | None = None) -> dict[int, NDArray[np.uint64]]:

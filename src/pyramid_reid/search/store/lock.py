@@ -22,6 +22,8 @@ LOCK = "lock"
 
 RENEW_S, STALE_S = 15.0, 60.0
 """Between two signs of life, and after which a process without any is taken for dead."""
+SETTLE_S = 2.0
+"""After which all that took the same process for dead have removed its object."""
 
 
 class BusyError(UserError):
@@ -54,6 +56,11 @@ def _held(folder: Path) -> Iterator[None]:
                 f"{folder} is being written by process {file.read().strip() or '?'}"
                 " (`index` or `forget`): wait until it ends, or end it"
             ) from error
+        except OSError as error:
+            raise UserError(
+                f"{folder} cannot be locked ({error.strerror}): put the store on a local disk or"
+                " into object storage, or mount its file system with locks"
+            ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -78,8 +85,11 @@ def leased(path: Path) -> Iterator[None]:
                     " `forget`): wait until it ends, or end it"
                 )
             path.unlink(missing_ok=True)  # its process is gone
-            if not _created(path, signed[0]):
-                raise BusyError(f"{path.parent} is being written by a process that began just now")
+            if not _created(path, signed[0]) or not _stays(path, signed[0]):
+                raise BusyError(
+                    f"{path.parent} is being written by a process that began just now: wait until"
+                    " it ends, or end it"
+                )
     ended = Event()
 
     def renew() -> None:
@@ -120,8 +130,22 @@ def _created(path: Any, signature: str) -> bool:
     return True
 
 
-def _owner(path: Path) -> str | None:
+def _stays(path: Path, signature: str) -> bool:
+    """Whether an object in place of a dead process's is still there after a moment.
+
+    Another process that waited for the same may have seen the old one just before it was removed,
+    and then removed the new one.
+    """
+    time.sleep(SETTLE_S)
+    return _owner(path) == signature
+
+
+def _owner(path: Any) -> str | None:
+    """Who owns an object, or None where nobody does.
+
+    In one request: `read_text` asks for the version first, and fails where another one comes after.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        return str(path.fs.cat_file(path.path), "utf-8")
     except FileNotFoundError:
         return None

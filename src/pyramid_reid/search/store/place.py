@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pyramid_reid.core import whole_files
 from pyramid_reid.core.errors import UserError
@@ -51,7 +51,16 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def names(folder: Path) -> set[str]:
-    """What lies in a place that was made; object storage knows none that are empty."""
-    if is_remote(folder) and not folder.exists():
+    """What lies in a place now; nothing where there is none, as object storage knows none empty."""
+    try:
+        if is_remote(folder):
+            return _names(folder)
+        return {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
         return set()
-    return {path.name for path in folder.iterdir()}
+
+
+def _names(folder: Any) -> set[str]:
+    folder.fs.invalidate_cache(folder.path)  # other processes write, too
+    found = folder.fs.ls(folder.path, detail=False)
+    return {name.rstrip("/").rpartition("/")[2] for name in found}

@@ -87,7 +87,7 @@ class Store:
         """Open a store.
 
         Raises:
-            UserError: there is none, or it is damaged or of another version.
+            UserError: there is none, but perhaps a model; or it is damaged or of another version.
         """
         folder = place(folder)
         if not (folder / description.FILE).is_file():
@@ -95,7 +95,13 @@ class Store:
                 f"{folder} is no gallery store: make one with `pyramid-reid index GALLERY --store"
                 f" {folder}`"
             )
-        return cls(folder, description.parse(folder / description.FILE))
+        found = description.parse(folder / description.FILE)
+        if (folder / found.restorer.file).exists():
+            raise UserError(
+                f"{folder} is a model folder (it holds {found.restorer.file!r}) and no gallery"
+                " store: give --store a folder of its own"
+            )
+        return cls(folder, found)
 
     def check(self, of: Description) -> None:
         """Check that features of a model may be compared with the store's.
@@ -127,22 +133,40 @@ class Store:
 
     @property
     def table(self) -> Any:
-        """The LanceDB table, for what this class has no method for; None while it has no row."""
-        if self._opened is None:
-            with self._guarded("opened"):
-                if self._begun():
-                    self._opened = self._database.open_table(TABLE)
-        return self._opened
+        """The LanceDB table, for what this class has no method for; None while it has no row.
+
+        Whichever process forgets the last row removes the table, and another one may make it anew.
+        """
+        opened = self._opened
+        with self._guarded("opened"):
+            if not self._begun():
+                opened = None
+            elif opened is None:
+                opened = self._database.open_table(TABLE)
+        self._opened = opened
+        return opened
 
     def _begun(self) -> bool:
         """Whether a first version of the table was committed: its folder is there before that."""
-        versions = self.folder / f"{TABLE}.lance" / "_versions"
-        return versions.exists() and any(path.suffix == ".manifest" for path in versions.iterdir())
+        return any(name.endswith(".manifest") for name in names(self.files / "_versions"))
+
+    def version(self) -> tuple[bytes | None, int] | None:
+        """What changes with each writing, by whichever process; None while there is no row."""
+        table = self.table
+        if table is None:
+            return None
+        with self._guarded("read"):
+            return (table.schema.metadata or {}).get(adding.NAME), int(table.version)
+
+    @property
+    def files(self) -> Path:
+        """The folder of the table."""
+        return self.folder / f"{TABLE}.lance"
 
     @property
     def address(self) -> str:
         """Where Lance finds the table."""
-        return str(self.folder.absolute() / f"{TABLE}.lance")
+        return str(self.files.absolute())
 
     def snapshot(self) -> Store:
         """The store as it is now, whatever is written meanwhile; it is only read.
@@ -153,8 +177,8 @@ class Store:
 
     def columns(self) -> list[str]:
         """Columns that hits have beside their distances."""
-        names = list(OWN) if self.table is None else self.table.schema.names
-        return [name for name in names if name not in HIDDEN]
+        table = self.table
+        return shown(OWN if table is None else table.schema.names)
 
     def count(self, where: str | None = None) -> int:
         """Crops, or those that a condition holds for.
@@ -162,10 +186,11 @@ class Store:
         Raises:
             UserError: the condition does not parse.
         """
-        if self.table is None:
+        table = self.table
+        if table is None:
             return 0
         with self._filtering(where) as condition:
-            return int(self.table.count_rows(condition))
+            return int(table.count_rows(condition))
 
     def cameras(self) -> list[str]:
         """Names of the cameras, sorted; crops of unknown cameras have none."""
@@ -186,10 +211,11 @@ class Store:
         Raises:
             UserError: the condition does not parse, or the table cannot be read.
         """
-        if self.table is None:
+        table = self.table
+        if table is None:
             return
         with self._filtering(where) as condition:
-            query = self.table.search()
+            query = table.search()
             query = query.where(condition) if condition else query
             query = query.select(list(columns)) if columns is not None else query
             yield from query.to_batches(ROWS)
@@ -200,13 +226,18 @@ class Store:
         Raises:
             UserError: the condition does not parse, or the table cannot be read.
         """
-        if self.table is None:
+        table = self.table
+        if table is None:
             return []
         with self._filtering(where) as condition:
-            query = self.table.search()
+            query = table.search()
             query = query.where(condition) if condition else query
             rows: list[Row] = (
-                query.select(self.columns()).offset(offset).limit(limit).to_arrow().to_pylist()
+                query.select(shown(table.schema.names))
+                .offset(offset)
+                .limit(limit)
+                .to_arrow()
+                .to_pylist()
             )
             return rows
 
@@ -236,11 +267,14 @@ class Store:
 
     def find(self, start: str) -> list[str]:
         """Ids that begin with some letters, at most ten."""
-        if self.table is None or not start or not set(start) <= set("0123456789abcdef"):
+        if not start or not set(start) <= set("0123456789abcdef"):
+            return []
+        table = self.table
+        if table is None:
             return []
         end = start + "g"  # comes after any further digit
         with self._guarded("read"):
-            query = self.table.search().where(f"id >= '{start}' and id < '{end}'")
+            query = table.search().where(f"id >= '{start}' and id < '{end}'")
             return sorted(query.select(["id"]).limit(10).to_arrow()["id"].to_pylist())
 
     def crop(self, identifier: str) -> bytes:
@@ -280,9 +314,8 @@ class Store:
         """
         shares = np.array(list(proportions(weights).values()), np.float32)
         query = np.asarray(vector, np.float32).reshape(len(BRANCHES), -1)
-        if self.table is None:
-            raise UserError(f"{self.folder} holds no crops yet: run `pyramid-reid index`")
-        width = self.table.schema.field("vector").type.list_size
+        schema = self._filled().schema
+        names, width = shown(schema.names), schema.field("vector").type.list_size
         if query.size != width:
             raise ValueError(f"the query has {query.size} numbers, the store's vectors {width}")
         if not np.isfinite(query).all():
@@ -290,14 +323,25 @@ class Store:
         if k < 1:
             raise ValueError(f"{k} hits cannot be asked for: at least 1")
         weighted = (shares[:, None] * query).ravel()
-        names = self.columns()
 
         def ask() -> pa.Table:
+            table = self._filled()
             built = None if exact else ann.read_record(self.folder)
             with self._filtering(where) as condition:
-                return nearest.candidates(self.table, weighted, k, condition, names, built)
+                return nearest.candidates(table, weighted, k, condition, names, built)
 
         return nearest.ordered(self._retrying(ask, where), query, shares, k)
+
+    def _filled(self) -> Any:
+        """The table.
+
+        Raises:
+            UserError: it has no row.
+        """
+        table = self.table
+        if table is None:
+            raise UserError(f"{self.folder} holds no crops yet: run `pyramid-reid index`")
+        return table
 
     def _retrying(self, ask: Callable[[], Result], where: str | None) -> Result:
         """Ask again if `forget` removed the version that was being read."""
@@ -316,27 +360,35 @@ class Store:
 
         Args:
             rows: columns as `schema` gives them, perhaps with further ones, which become columns of
-                the store.
+                the store; those of type null do so with their first value.
 
         Raises:
             UserError: a column has another type than in the store, or nothing can be written.
         """
         with self._guarded("written"):
-            if self.table is None:
-                self._opened = self._database.create_table(TABLE, rows, mode="create")
+            table = self.table
+            if table is None:
+                new = adding.begun(rows)
+                self._opened = self._database.create_table(TABLE, new, mode="create")
             else:
-                adding.append(self.table, rows, self.folder)
+                adding.append(table, rows, self.folder)
 
     def update(self, rows: pa.Table) -> None:
-        """Change columns of crops that are there, found by `id`."""
+        """Change columns of crops that are there, found by `id`; others are passed over.
+
+        Raises:
+            UserError: a column has another type than in the store, or nothing can be written.
+        """
         with self._guarded("written"):
-            adding.update(self.table, rows)
+            if (table := self.table) is not None:
+                adding.update(table, rows, self.folder)
 
     def remove(self, identifiers: Sequence[str]) -> None:
-        """Take crops out of what is searched; `forget` removes them for good."""
+        """Take crops out of what is searched; the next `forget` removes them for good."""
         with self._guarded("written"):
-            for condition in filters.among(identifiers):
-                self.table.delete(condition)
+            if (table := self.table) is not None:
+                for condition in filters.among(identifiers):
+                    table.delete(condition)
 
     def forget(self, where: str) -> int:
         """Remove crops, their features, and all old versions that hold them, for good.
@@ -402,18 +454,24 @@ class Store:
     def _try(self, condition: str) -> None:
         """Raise UserError if a condition does not parse."""
         try:
-            self.table.search().where(condition).select(["id"]).limit(1).to_arrow()
+            self._filled().search().where(condition).select(["id"]).limit(1).to_arrow()
         except DAMAGED as error:
             raise filters.refused(condition, error, self.columns()) from error
 
     def _row(self, identifier: str) -> Row:
-        if self.table is not None:
+        table = self.table
+        if table is not None:
             with self._guarded("read"):
-                query = self.table.search().where(f"id = {filters.quoted(identifier)}")
+                query = table.search().where(f"id = {filters.quoted(identifier)}")
                 if found := query.limit(1).to_arrow().to_pylist():
                     row: Row = found[0]
                     return row
         raise UserError(f"{self.folder} holds no crop {identifier!r}")
+
+
+def shown(columns: Sequence[str]) -> list[str]:
+    """Those of the table's columns that hits have."""
+    return [name for name in columns if name not in HIDDEN]
 
 
 class _Snapshot(Store):
@@ -436,10 +494,3 @@ class _Snapshot(Store):
 
     def _retrying(self, ask: Callable[[], Result], where: str | None) -> Result:  # noqa: ARG002
         return ask()
-
-
-def _names(database: Any) -> list[str]:
-    """Tables of a database."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return list(database.table_names())
