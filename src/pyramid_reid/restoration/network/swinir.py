@@ -69,7 +69,7 @@ def _shift_mask(
     """Mask (windows, N, N) that parts what only the cyclic shift put side by side.
 
     It is 0 or -inf, where timm has 0 or -100: e^-100 is a subnormal number, with which CPUs
-    multiply many times slower than with 0, and too small to change any sum.
+    multiply many times slower than with 0.
     """
     with torch.inference_mode(mode=False):  # a training may use it later
         block = swin_transformer.SwinTransformerBlock(
