@@ -26,6 +26,8 @@ class Experiment:
         alone: only branch ori is run.
         sets: that it is run on.
         splits: as many of the first ones.
+        restorer: that it takes where it trains none: of `pool`, or what `feature_loss` made of it.
+        seed: of the four trainings alone: people, splits and restorer stay those of seed 1.
         trained: how its networks are trained where no stage does it: a function of `rivals`.
         aligned: how `rivals.align` moves features between the resolutions, where it does.
     """
@@ -34,6 +36,8 @@ class Experiment:
     alone: bool = False
     sets: tuple[str, ...] = tuple(FOLDERS)
     splits: int = 10
+    restorer: Literal["pooled", "features"] = "pooled"
+    seed: int = 1
     trained: Literal["", "joint", "invariant"] = ""
     aligned: Literal["", "residual", "coupled"] = ""
 
@@ -114,6 +118,17 @@ MSMT17 = Block(
         "zero_shot": Experiment(POOLED | {"reid.epochs": 0}),
         "plain": Experiment(POOLED | PLAIN),
         "ceiling": Experiment(IDENTITY | {"simulate.ratios": "[]"}, alone=True, sets=("prid2011",)),
+    },
+)
+"""OSNet-x0.25 from MSMT17, 256×128; recipe and its strengths chosen by `recipes`."""
+
+HYPOTHESES = Block(
+    MSMT17.shared,
+    MSMT17.sets,
+    {
+        "seeds": Experiment(IDENTITY, splits=3),
+        "han": Experiment(POOLED, splits=3),
+        "features": Experiment(POOLED, splits=3, restorer="features"),
         "joint": Experiment(POOLED, splits=3, trained="joint"),
         "own_sizes": Experiment(
             POOLED
@@ -125,9 +140,14 @@ MSMT17 = Block(
         ),
         "han_own": Experiment({"restoration.extractor": "han_light"} | OWN, splits=3),
         "swinir_own": Experiment({"restoration.extractor": "swinir_light"} | OWN, splits=3),
+        "seeds_2": Experiment(IDENTITY, splits=3, seed=2),
+        "han_2": Experiment(POOLED, splits=3, seed=2),
+        "seeds_3": Experiment(IDENTITY, splits=3, seed=3),
+        "han_3": Experiment(POOLED, splits=3, seed=3),
     },
 )
-"""OSNet-x0.25 from MSMT17, 256×128; recipe and its strengths chosen by `recipes`."""
+"""What may make a pyramid gain more, at a size that two CPU cores can train: the pooled HAN is
+smaller than that of `MSMT17`."""
 
 RIVALS = Block(
     MSMT17.shared,
@@ -142,11 +162,11 @@ RIVALS = Block(
 )
 """One network each that is to bridge the resolutions without any restoration."""
 
-BLOCKS = {"scratch": SCRATCH, "msmt17": MSMT17, "rivals": RIVALS}
+BLOCKS = {"scratch": SCRATCH, "msmt17": MSMT17, "hypotheses": HYPOTHESES, "rivals": RIVALS}
 
 GROUPS = (
-    ("seeds", "aligned", "coupled", "bicubic"),
-    ("han", "zero_shot", "plain", "ceiling", "mixed"),
+    ("seeds", "aligned", "coupled", "bicubic", "han_own"),
+    ("han", "zero_shot", "plain", "ceiling", "mixed", "swinir_own"),
 )
 """Experiments that share a workspace, and so what they have in common; each other has its own."""
 
@@ -224,6 +244,10 @@ PYRAMIDS = {
         "han": "HAN pyramid",
         "zero_shot": "HAN pyramid, zero-shot",
         "plain": "HAN pyramid, paper's recipe",
+    },
+    "hypotheses": {
+        "han": "HAN pyramid",
+        "features": "HAN pyramid, loss on features",
         "joint": "HAN pyramid, one network",
         "own_sizes": "HAN pyramid, own input sizes",
         "han_own": "HAN pyramid, restorer of the split",
@@ -253,6 +277,12 @@ ROWS = {
         CONTROL,
         *(Row(name, each, "equal") for each, name in PYRAMIDS["msmt17"].items()),
     ],
+    "hypotheses": [
+        ORI,
+        *_alone("HAN", "han"),
+        CONTROL,
+        *(Row(name, each, "equal") for each, name in PYRAMIDS["hypotheses"].items()),
+    ],
     "rivals": [
         ORI,
         Row("ori, mixed resolutions", "mixed", "ori"),
@@ -265,6 +295,13 @@ ROWS = {
 
 CEILING = Row("ori alone, queries not down-sampled", "ceiling", "ori")
 """Another task: the same people, whose queries are as the camera gave them."""
+
+OF_SEEDS = (
+    (CONTROL, Row("HAN pyramid", "han", "equal")),
+    (Row(CONTROL.name, "seeds_2", "equal"), Row("HAN pyramid", "han_2", "equal")),
+    (Row(CONTROL.name, "seeds_3", "equal"), Row("HAN pyramid", "han_3", "equal")),
+)
+"""Control and pyramid of `HYPOTHESES`, by the seed of their trainings: 1, 2, 3."""
 
 SCHEMES = (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
 

@@ -1,4 +1,4 @@
-"""What no stage does: the paper's rivals, and one network for all four branches.
+"""What no stage does: the paper's rivals, one network for all four branches, other seeds.
 
 A network that is trained here is left in the layout of data/models/reid, and judged as it is
 (`reid.epochs: 0`), by the same features, distances and protocol as all others.
@@ -63,6 +63,26 @@ def joint(workspace: Path, split: str, params: Params, out: Path) -> None:
             _weights(reid, workspace),
         )
     _save(out, BRANCHES, split, model, reid)
+
+
+def again(workspace: Path, split: str, params: Params, out: Path, seed: int) -> None:
+    """Train the four networks of the pipeline by another seed, on the same people and crops."""
+    device, _ = _start(params)
+    for branch in BRANCHES:
+        reid = params.reid.of_branch(branch)
+        folder = workspace / "data" / ("crops" if branch == "ori" else f"pyramid/{branch}")
+        images, pids = _training(folder / split, reid)
+        with contextlib.redirect_stdout(io.StringIO()):
+            model, _ = loop.train(
+                images,
+                pids,
+                reid,
+                derive_seed(seed, "reid", branch, split),
+                device,
+                Checkpoints(out / "checkpoints" / branch, "again"),
+                _weights(reid, workspace),
+            )
+        _save(out, [branch], split, model, reid)
 
 
 def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:

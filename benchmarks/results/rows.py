@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -73,6 +74,7 @@ class Task:
     records: Path
     given: tuple[tuple[str, object], ...]
     size: plan.Size
+    restorers: tuple[tuple[str, Path], ...]
 
     def run(self) -> str:
         """Run and record what is not recorded yet; returns what was, in a line."""
@@ -87,18 +89,18 @@ class Task:
     def _run(self, name: str) -> records.Record:
         experiment = plan.BLOCKS[self.block].experiments[name]
         params = plan.settings(self.block, self.data, name, self.size) | dict(self.given)
-        if params.get("restoration.iterations") != 0:
-            for key in RESTORER:
-                params.pop(key, None)
+        if params.get("restoration.iterations") == 0:
+            params |= restorer(dict(self.restorers), experiment.restorer)
         place = {"data.root": str(self.root), "data.splits": 1, "data.first_split": self.split}
         workspace = Workspace(self.folder / f"{self.data}_{self.split}_{self.names[0]}")
         used, split = params | place, f"split_{self.split}"
         begun = time.process_time()
-        if experiment.trained:
+        if experiment.trained or experiment.seed != 1:
             wanted = "simulate" if experiment.alone else "generate_pyramid"
             workspace.run(used, wanted)
             out = workspace.folder / name
-            train = getattr(rivals, experiment.trained)
+            by = getattr(rivals, experiment.trained or "again")
+            train = by if experiment.trained else partial(by, seed=experiment.seed)
             train(workspace.folder, split, Params.model_validate(with_params(used)), out)
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
             used |= {
@@ -128,6 +130,20 @@ class Task:
 
 
 RESTORER = ("restoration.pretrained", "restoration.pretrained_sha256")
+OPTIONS = {"pooled": "--restorer", "features": "--feature-restorer"}
+"""That name the restorers."""
+
+
+def restorer(found: Mapping[str, Path], name: str) -> dict[str, object]:
+    """The params that take a restorer over.
+
+    Raises:
+        UserError: it is not among those found.
+    """
+    if name not in found:
+        raise UserError(f"{OPTIONS[name]} is missing: docs/results.md says how to make one")
+    path = found[name]
+    return dict(zip(RESTORER, (str(path), sha256(path)), strict=True))
 
 
 def work(task: Task) -> tuple[str, bool]:
@@ -168,9 +184,8 @@ def tasks(
     """All tasks, in order of the plan: first what all splits have."""
     usual = "cuda" if told.size == "paper" else "cpu"
     given: dict[str, object] = {"device": told.device or usual}
-    if told.restorer:
-        restorer = told.restorer.resolve()
-        given |= dict(zip(RESTORER, (str(restorer), sha256(restorer)), strict=True))
+    named = {"pooled": told.restorer, "features": told.feature_restorer}
+    restorers = tuple((name, path.resolve()) for name, path in named.items() if path)
     experiments = plan.BLOCKS[block].experiments
     alone = [(name,) for name in experiments if not any(name in group for group in plan.GROUPS)]
     found = []
@@ -187,16 +202,16 @@ def tasks(
                 )
                 if taken:
                     place = block, data, root.resolve(), split, taken, folder
-                    found.append(
-                        Task(*place, told.records.resolve(), tuple(given.items()), told.size)
-                    )
+                    used = told.records.resolve(), tuple(given.items()), told.size, restorers
+                    found.append(Task(*place, *used))
     return found
 
 
 def commands(block: str, data: str, splits: int, size: plan.Size) -> None:
     """Print the command of each experiment that DVC runs, and where it leaves the figures."""
     for name, experiment in plan.BLOCKS[block].experiments.items():
-        if experiment.trained or data not in experiment.sets:
+        own = experiment.trained or experiment.seed != 1 or experiment.restorer != "pooled"
+        if own or data not in experiment.sets:
             continue
         params = plan.settings(block, data, name, size)
         if params.get("restoration.iterations") == 0:
@@ -224,6 +239,8 @@ def budgets(block: str) -> None:
     for name, experiment in of.experiments.items():
         told = [f"{key}={value}" for key, value in experiment.params.items()]
         extra = [f"trained by rivals.{experiment.trained}"] if experiment.trained else []
+        extra += [f"trained by seed {experiment.seed}"] if experiment.seed != 1 else []
+        extra += [f"restorer={experiment.restorer}"] if experiment.restorer != "pooled" else []
         print(f"{name}: {' '.join(told + extra)}")
 
 
@@ -251,6 +268,7 @@ def main() -> None:
     running.add_argument("--splits", type=int, nargs="+", default=[0], help="their numbers")
     running.add_argument("--experiments", nargs="+", help="only these")
     running.add_argument("--restorer", type=Path, help="trained on pooled crops (docs/results.md)")
+    running.add_argument("--feature-restorer", type=Path, help="the same, by `feature_loss`")
     running.add_argument("--jobs", type=int, default=1, help="at once")
     running.add_argument(
         "--device", choices=("cpu", "cuda"), help="default: cpu, with --paper cuda"

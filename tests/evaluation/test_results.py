@@ -194,14 +194,15 @@ def test_experiments_differ_at_the_papers_size_too(block, data):
     for name, of in plan.BLOCKS[block].experiments.items():
         given = plan.settings(block, data, name, "paper")
         shown = json.dumps(given, sort_keys=True, default=str)
-        told.add((shown, of.alone, of.trained, of.aligned))
+        told.add((shown, of.alone, of.trained, of.aligned, of.restorer, of.seed))
     assert len(told) == len(plan.BLOCKS[block].experiments)
 
 
 def test_the_papers_size_leaves_experiments_what_they_are():
     of = {
-        name: plan.settings("msmt17", "caviar4reid", name, "paper")
-        for name in plan.MSMT17.experiments
+        name: plan.settings(block, "caviar4reid", name, "paper")
+        for block in ("hypotheses", "msmt17")
+        for name in plan.BLOCKS[block].experiments
     }
     # the paper's: 250 epochs of batches of 64, 5000 iterations; 10 epochs of the classifier alone
     assert {name: each["reid.epochs"] for name, each in of.items()} == dict.fromkeys(of, 250) | {
@@ -210,7 +211,7 @@ def test_the_papers_size_leaves_experiments_what_they_are():
     assert {each["reid.fixed_epochs"] for each in of.values()} == {10}
     assert {each["reid.batch_size"] for each in of.values()} == {64}
     assert {name for name, each in of.items() if each["restoration.iterations"] == 0} == {
-        *("han", "zero_shot", "plain", "joint", "own_sizes")
+        *("han", "zero_shot", "plain", "joint", "own_sizes", "features", "han_2", "han_3")
     }  # so they take the weights of --restorer
     assert of["han_own"]["restoration.iterations"] == 5000
     assert of["own_sizes"]["reid.height"] == "{ori:128,h1:192,h2:256,h3:320}"
@@ -225,7 +226,8 @@ def test_the_papers_size_leaves_experiments_what_they_are():
 
 def test_the_papers_size_runs_on_a_gpu_unless_told_otherwise(tmp_path):
     for device, used in ((None, "cuda"), ("cpu", "cpu")):
-        told = argparse.Namespace(device=device, restorer=None, records=tmp_path, size="paper")
+        told = argparse.Namespace(device=device, records=tmp_path, size="paper")
+        told.restorer = told.feature_restorer = None
         task, *_ = rows.tasks("msmt17", {"prid2011": tmp_path}, [0], ["seeds"], tmp_path, told)
         given = plan.settings(task.block, task.data, "seeds", task.size) | dict(task.given)
         assert given["device"] == used
@@ -236,6 +238,8 @@ def test_rows_name_what_the_experiments_record():
     for block, told in plan.ROWS.items():
         assert {row.ranking for row in told} <= rankings
         named = {row.experiment for row in told}
+        if block == "hypotheses":
+            named |= {row.experiment for of in plan.OF_SEEDS for row in of}
         others = set(plan.BLOCKS[block].experiments) - named
         assert named <= set(plan.BLOCKS[block].experiments)
         assert others <= {plan.CEILING.experiment, "aligned"}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, run_stage
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torchreid.reid.utils import FeatureExtractor
 
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
@@ -283,6 +283,24 @@ def test_a_loss_far_above_guessing_stops_and_names_the_last_good_state(
 def test_fewer_crops_than_a_batch_are_one_batch(params, tmp_path):
     _, curve = run(params, tmp_path, batch_size=1000)
     assert np.isfinite(curve.loss).all()
+
+
+def test_subnormal_weights_are_read_as_0_and_all_others_as_they_are(tmp_path):
+    model = osnet.build("osnet_x0_25", 4, seed=1)
+    bits = np.float32([1e-40, -1e-40, 1e-30, np.nan])
+    with torch.no_grad():
+        model.classifier.bias[:] = torch.from_numpy(bits)
+    osnet.save(tmp_path / "model.safetensors", model, "osnet_x0_25", 32, 16)
+    held = load_file(tmp_path / "model.safetensors")
+    assert held["classifier.bias"].numpy().tobytes() == bits.tobytes()
+
+    read, _, _ = osnet.load(tmp_path / "model.safetensors")
+    assert read.classifier.bias.detach().numpy().tobytes() == (
+        np.float32([0, 0, 1e-30, np.nan]).tobytes()
+    )
+    for name, value in read.state_dict().items():
+        if name != "classifier.bias":
+            assert torch.equal(value, held[name]), name
 
 
 def test_a_saved_network_gives_the_same_features(tmp_path):

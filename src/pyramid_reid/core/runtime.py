@@ -104,6 +104,9 @@ def start_torch(device: str, threads: int) -> torch.device:
     import torch
 
     keep_freed_memory()
+    # A weight that decays towards 0 becomes a subnormal number, with which Intel processors compute
+    # many times slower: here it is 0. Threads that are started from now on take this over (POSIX).
+    torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # nothing here reads memory before it is written; filling all of it first only costs time

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as packed
-from torch import nn
+from torch import Tensor, nn
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.reid.network import definitions
@@ -77,6 +77,9 @@ def save(
 def load(path: Path) -> tuple[nn.Module, int, int]:
     """Read what `save` wrote: the network in evaluation mode, input height and width.
 
+    Subnormal weights are read as 0: torchreid's of MSMT17 and Market-1501 have hundreds, with which
+    an Intel processor takes three times as long for the same features.
+
     Raises:
         UserError: the file is missing, damaged, or no such network.
     """
@@ -85,7 +88,7 @@ def load(path: Path) -> tuple[nn.Module, int, int]:
             network = json.loads((file.metadata() or {})["network"])
         weights = load_file(path)
         model = build(network["name"], len(weights["classifier.bias"]), seed=0)
-        model.load_state_dict(weights)
+        model.load_state_dict({key: _normal(value) for key, value in weights.items()})
         height, width = int(network["height"]), int(network["width"])
         if min(height, width) < 1:
             raise ValueError(f"input of {height}x{width} pixels")
@@ -95,3 +98,10 @@ def load(path: Path) -> tuple[nn.Module, int, int]:
             " run `dvc repro train_reid`"
         ) from error
     return model.eval(), height, width
+
+
+def _normal(weights: Tensor) -> Tensor:
+    """Weights of any shape; 0 in place of subnormal numbers."""
+    if not weights.is_floating_point():
+        return weights
+    return weights.masked_fill(weights.abs() < torch.finfo(weights.dtype).tiny, 0.0)
