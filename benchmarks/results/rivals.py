@@ -324,7 +324,8 @@ def _training(folder: Path, reid: Reid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _weights(reid: Reid, folder: Path) -> weights_file.Checkpoint:
-    return weights_file.read(pretrained.find(str(reid.pretrained), reid.model, None, folder))
+    asked = str(reid.pretrained), reid.model, reid.pretrained_sha256
+    return weights_file.read(pretrained.find(*asked, folder))
 
 
 def _save(out: Path, branches: Sequence[str], split: str, model: nn.Module, reid: Reid) -> None:

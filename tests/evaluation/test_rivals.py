@@ -6,11 +6,16 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
-from benchmarks.results import dictionaries, pool, rivals
+from benchmarks.results import dictionaries, feature_loss, plan, pool, rivals, workspace
 from PIL import Image
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from pyramid_reid.core.params import BRANCHES, Params
+from pyramid_reid.core.provenance import sha256
 from pyramid_reid.reid.network import osnet
+from pyramid_reid.restoration.network import reconstructor
+from pyramid_reid.restoration.training import patches
 from pyramid_reid.training import weights_file
 
 
@@ -134,3 +139,63 @@ def test_another_loss_trains_the_network_and_what_stands_beside_it(params):
     assert not torch.equal(trained.conv1.conv.weight, start_from.conv1.conv.weight)
     assert {each[:2] for each in shapes} == {((8, 2), (8, 512))}
     assert all(each[2][:4] == each[2][4:] for each in shapes)  # copies of the same crops
+
+
+def test_another_seed_trains_the_same_networks_by_other_luck(tmp_path, monkeypatch):
+    start = tmp_path / "start.safetensors"
+    osnet.save(start, osnet.build("osnet_x0_25", 3, seed=5), "osnet_x0_25", 32, 16)
+    given = plan.settings("hypotheses", "prid2011", "seeds_2", "quick") | {
+        "data.name": "synthetic",
+        "data.identities": 8,
+        "data.images_per_camera": 1,
+        "reid.batch_size": 4,
+        "reid.height": "{ori:32,h1:32,h2:48,h3:32}",
+        "reid.pretrained": str(start),
+        "reid.pretrained_sha256": sha256(start),
+    }
+    place = workspace.Workspace(tmp_path / "workspace")
+    place.run(given, *(f"train_reid {branch}" for branch in BRANCHES))
+    read = Params.model_validate(workspace.with_params(given))
+    for seed, same in ((1, True), (2, False)):
+        out = tmp_path / f"seed_{seed}"
+        rivals.again(place.folder, "split_0", read, out, seed)
+        for branch in BRANCHES:
+            one, other = (
+                folder / branch / "split_0/model.safetensors"
+                for folder in (place.folder / "data/models/reid", out)
+            )
+            assert osnet.load(one)[1:] == osnet.load(other)[1:], branch
+            assert all_equal(load_file(one), load_file(other)) == same, branch
+
+
+def all_equal(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_loss_on_features_pulls_restored_images_towards_what_the_network_sees(params):
+    network = osnet.build("osnet_x0_25", 1, seed=1).eval().requires_grad_(False)
+    held = {name: value.clone() for name, value in network.state_dict().items()}
+    alike = feature_loss.by_features(network)
+    pixels = np.random.default_rng(1).integers(0, 256, (128, 64, 3), np.uint8)
+    pair = patches.make_pair(pixels, (2, 3, 4))
+    _, targets = patches.PatchSampler([pair], feature_loss.PATCH, (2, 3, 4)).batch(
+        2, torch.Generator().manual_seed(1)
+    )
+    # of three images one has the features of the target of the largest scale: its own
+    apart = alike(targets, targets)
+    assert apart > 1e-4
+    torch.testing.assert_close(
+        alike([targets[-1]] * 3, targets), torch.tensor(0.0), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        alike([targets[0], targets[-1], targets[-1]], targets)
+        + alike([targets[-1], targets[1], targets[-1]], targets),
+        apart,
+    )
+
+    han = params.restoration.model_copy(update={"extractor": "han_light"})
+    model = reconstructor.build(reconstructor.Architecture.of(han), seed=1)
+    sampler = patches.PatchSampler([pair], feature_loss.PATCH, (2, 3, 4))
+    losses = feature_loss.train(model, sampler, alike, 6, seed=1)
+    assert losses[-1][1] < losses[0][1]
+    assert all(torch.equal(held[name], value) for name, value in network.state_dict().items())
