@@ -22,6 +22,7 @@ from benchmarks.results.comparison import (  # noqa: E402
     Row,
     aligned,
     by_group,
+    by_seed,
     compared,
     differences,
     figures,
@@ -140,6 +141,18 @@ def ceiling(block: str, data: str, folder: Path) -> None:
     show(pd.DataFrame(told), "row")
 
 
+def seeds(block: str, data: str, folder: Path) -> None:
+    """Print the pyramid beside its control by the seed of their trainings."""
+    pairs = plan.OF_SEEDS.get(block)
+    if pairs is None:
+        raise UserError(f"the networks of {block} were trained by one seed")
+    names = {row.experiment for pair in pairs for row in pair}
+    found = aligned({name: records.read(folder / data / name) for name in sorted(names)})
+    splits = tuple(each.split for each in found[plan.CONTROL.experiment])
+    print(f"{data}: {_splits(splits)}; Rank-1 / mAP, and what the pyramid gains", end="\n\n")
+    show(by_seed(found, pairs), "trained by")
+
+
 RESTORED = ("bicubic pyramid", "HAN pyramid")
 
 
@@ -199,21 +212,23 @@ def draw(block: str, folder: Path, out: Path) -> None:
     pictures.agreements(out / "agreement.png", found, ["seeds", *plan.PYRAMIDS[block]])
 
 
+SHOWN = {"tables": tables, "ceiling": ceiling, "heights": small_only, "seeds": seeds}
+
+
 def main() -> None:
     """Do what the arguments ask."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
-    parser.add_argument("what", choices=["tables", "ceiling", "heights", "pictures"])
+    parser.add_argument("what", choices=[*SHOWN, "pictures"])
     parser.add_argument("block", choices=plan.BLOCKS)
     parser.add_argument("data", nargs="*", default=list(plan.FOLDERS), help="names of sets")
     told = parser.parse_args()
     folder = told.records / told.block
-    shown = {"tables": tables, "ceiling": ceiling, "heights": small_only}
     try:
         if told.what == "pictures":
             draw(told.block, folder, folder)
         for data in told.data if told.what != "pictures" else ():
-            shown[told.what](told.block, data, folder)
+            SHOWN[told.what](told.block, data, folder)
     except UserError as error:
         sys.exit(f"show_results: {error}")
 

@@ -227,6 +227,36 @@ def by_group(
     return pd.DataFrame(told).fillna("")
 
 
+def by_seed(records: Records, pairs: Sequence[tuple[Row, Row]]) -> pd.DataFrame:
+    """A control and another row by the seed of their trainings, then their means over seeds.
+
+    In the means, a query's figures are averaged over seeds before people are resampled: other seeds
+    are no further people.
+
+    Args:
+        pairs: of each seed the control and the other row, named as in the first pair.
+    """
+    tables = [tuple(per_query(records, row) for row in pair) for pair in pairs]
+    numbered = [(f"seed {number}", *pair) for number, pair in enumerate(tables, 1)]
+    means = [_mean_of_seeds([pair[side] for pair in tables]) for side in range(2)]
+    told = []
+    for name, theirs, ours in [*numbered, ("mean of seeds", *means)]:
+        texts = {"row": name}
+        for row, of in zip(pairs[0], (theirs, ours), strict=True):
+            shown = reached(of)
+            texts[row.name] = f"{shown['rank1']:.1f} / {shown['mAP']:.1f}"
+        found = compared(ours, theirs)
+        told.append(texts | {"Rank-1 gained": found["rank1"], "mAP gained": found["mAP"]})
+    return pd.DataFrame(told)
+
+
+def _mean_of_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table of `per_query`, whose figures are means of those of all."""
+    columns = [f"row.{figure}" for figure in queries.FIGURES]
+    mean = np.mean([table[columns].to_numpy() for table in tables], axis=0)
+    return tables[0].assign(**dict(zip(columns, mean.T, strict=True)))
+
+
 def mean_and_deviation(values: pd.Series) -> str:
     """Mean ± sample deviation; of one value, the value."""
     deviation = f" ± {values.std():.1f}" if len(values) > 1 else ""

@@ -296,12 +296,14 @@ ROWS = {
 CEILING = Row("ori alone, queries not down-sampled", "ceiling", "ori")
 """Another task: the same people, whose queries are as the camera gave them."""
 
-OF_SEEDS = (
-    (CONTROL, Row("HAN pyramid", "han", "equal")),
-    (Row(CONTROL.name, "seeds_2", "equal"), Row("HAN pyramid", "han_2", "equal")),
-    (Row(CONTROL.name, "seeds_3", "equal"), Row("HAN pyramid", "han_3", "equal")),
-)
-"""Control and pyramid of `HYPOTHESES`, by the seed of their trainings: 1, 2, 3."""
+OF_SEEDS = {
+    "hypotheses": (
+        (CONTROL, Row("HAN pyramid", "han", "equal")),
+        (Row(CONTROL.name, "seeds_2", "equal"), Row("HAN pyramid", "han_2", "equal")),
+        (Row(CONTROL.name, "seeds_3", "equal"), Row("HAN pyramid", "han_3", "equal")),
+    )
+}
+"""By block: control and pyramid, by the seed of their trainings: 1, 2, 3."""
 
 SCHEMES = (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
 

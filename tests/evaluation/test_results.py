@@ -238,8 +238,7 @@ def test_rows_name_what_the_experiments_record():
     for block, told in plan.ROWS.items():
         assert {row.ranking for row in told} <= rankings
         named = {row.experiment for row in told}
-        if block == "hypotheses":
-            named |= {row.experiment for of in plan.OF_SEEDS for row in of}
+        named |= {row.experiment for pair in plan.OF_SEEDS.get(block, ()) for row in pair}
         others = set(plan.BLOCKS[block].experiments) - named
         assert named <= set(plan.BLOCKS[block].experiments)
         assert others <= {plan.CEILING.experiment, "aligned"}
@@ -391,6 +390,26 @@ def test_a_group_s_figures_and_their_difference_are_means_over_splits():
     # (40 + 10) / 2 and (80 + 20) / 2; over queries it would be 70 / 4 and 140 / 4
     assert told["all"].tolist() == ["25.0", "50.0"]
     assert told["all − control"][1].startswith("+25.0 ")
+
+
+def test_seeds_are_averaged_query_by_query_and_are_no_further_people():
+    of = {
+        "control": [of_queries(0, {1: 40.0, 2: 20.0})],
+        "control_2": [of_queries(0, {1: 20.0, 2: 60.0})],
+        "better": [of_queries(0, {1: 50.0, 2: 30.0})],
+        "better_2": [of_queries(0, {1: 30.0, 2: 50.0})],
+    }
+    pairs = [
+        (Row("control", f"control{end}", "equal"), Row("better", f"better{end}", "equal"))
+        for end in ("", "_2")
+    ]
+    told = comparison.by_seed(of, pairs).set_index("row")
+    assert told.index.tolist() == ["seed 1", "seed 2", "mean of seeds"]
+    assert told.control.tolist() == ["30.0 / 30.0", "40.0 / 40.0", "35.0 / 35.0"]
+    assert told.better.tolist() == ["40.0 / 40.0", "40.0 / 40.0", "40.0 / 40.0"]
+    # person 1 gains 10 by both seeds, person 2 gains 10 and loses 10
+    assert told["mAP gained"]["seed 1"].startswith("+10.0 [+10.0, +10.0]")
+    assert told["mAP gained"]["mean of seeds"].startswith("+5.0 [+0.0, +10.0]")
 
 
 def judged(split, pids, heights_px, precision):
