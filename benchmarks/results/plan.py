@@ -59,7 +59,7 @@ class Block:
 IDENTITY: Params = {"restoration.extractor": "identity"}
 POOLED: Params = {"restoration.extractor": "han_light", "restoration.iterations": 0}
 """HAN restores with the weights that `--restorer` names."""
-OWN: Params = {"restoration.iterations": 800, "restoration.han_light": "{groups:2,blocks:3,dim:32}"}
+OWN: Params = {"restoration.iterations": 800}
 """A restorer of each split, trained on the split's own people."""
 
 SCRATCH = Block(
@@ -138,7 +138,14 @@ HYPOTHESES = Block(
             },
             splits=3,
         ),
-        "han_own": Experiment({"restoration.extractor": "han_light"} | OWN, splits=3),
+        "han_own": Experiment(
+            {
+                "restoration.extractor": "han_light",
+                "restoration.han_light": "{groups:2,blocks:3,dim:32}",
+            }
+            | OWN,
+            splits=3,
+        ),
         "swinir_own": Experiment({"restoration.extractor": "swinir_light"} | OWN, splits=3),
         "seeds_2": Experiment(IDENTITY, splits=3, seed=2),
         "han_2": Experiment(POOLED, splits=3, seed=2),
