@@ -36,8 +36,8 @@ from pyramid_reid.reid.network.preprocessing import normalize  # noqa: E402
 from pyramid_reid.reid.training import pretrained  # noqa: E402
 from pyramid_reid.restoration.network import reconstructor  # noqa: E402
 from pyramid_reid.restoration.training import patches  # noqa: E402
-from pyramid_reid.restoration.training.loop import cosine  # noqa: E402
 from pyramid_reid.training import weights_file  # noqa: E402
+from pyramid_reid.training.schedule import cosine, set_lr  # noqa: E402
 
 NETWORK, HEIGHT, WIDTH = "osnet_x0_25", 256, 128
 """Of the frozen network, which reads all images at this size."""
@@ -84,8 +84,7 @@ def train(
     generator, losses = torch.Generator().manual_seed(seed), []
     model.train()
     for iteration in range(iterations):
-        for group in optimizer.param_groups:
-            group["lr"] = cosine(LR, iteration, iterations)
+        set_lr(optimizer, cosine(LR, iteration, iterations))
         low, targets = sampler.batch(BATCH, generator)
         images = model(low)
         pairs = zip(images, targets, strict=True)

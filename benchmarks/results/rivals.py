@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from benchmarks.results.dictionaries import Coupled
 from PIL import Image
-from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchreid.reid.losses import TripletLoss
@@ -33,6 +32,7 @@ from pyramid_reid.reid.training.augment import RATIOS, Strength, augment, random
 from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
 from pyramid_reid.training import weights_file
 from pyramid_reid.training.checkpoints import Checkpoints
+from pyramid_reid.training.schedule import set_lr, warmed_up
 
 ALIKE = 1.0
 """Weight of the mean squared distance between features of a crop and of its down-sampled copy."""
@@ -170,18 +170,11 @@ def fine_tuned(
         amsgrad=True,
         fused=True,
     )
-    schedule = CosineLRScheduler(
-        optimizer,
-        t_initial=reid.epochs - reid.warmup_epochs,
-        warmup_t=reid.warmup_epochs,
-        warmup_lr_init=reid.lr / 100,
-        warmup_prefix=True,
-    )
     mean, features = loop.ema(model, reid.ema) if reid.ema else None, Features(model)
     generator, targets = torch.Generator().manual_seed(seed), torch.from_numpy(labels).to(device)
     plain = Strength(reid.erasing, reid.color_jitter, 0.0)
     for epoch in range(1, reid.epochs + 1):
-        schedule.step(epoch - 1)
+        set_lr(optimizer, warmed_up(reid.lr, epoch - 1, reid.epochs, reid.warmup_epochs))
         osnet.open_layers(model, classifier_alone=epoch <= reid.fixed_epochs)
         rows = batches.epoch(labels, size, reid.instances, generator)
         for own, pixels in zip(rows, batches.read_ahead(images, rows, device), strict=True):

@@ -59,12 +59,19 @@ STAGES = [
 ]
 
 
-def call(project, *command, ok=True, **environment):
-    """Run a command in the project, as a user without any git identity or configuration."""
+def environment(project):
+    """Of a user without any git identity or configuration."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
     env |= {"PATH": path, "HOME": str(project.parent), "DVC_NO_ANALYTICS": "1"}
-    env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **environment}
+    # compiled kernels lie beside their code: a copy of a project need not compile them again
+    env |= {"NUMBA_CACHE_LOCATOR_CLASSES": "InTreeCacheLocator"}
+    return env | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+def call(project, *command, ok=True, **told):
+    """Run a command in the project; returns what it printed."""
+    env = environment(project) | told
     done = subprocess.run(
         command, cwd=project, env=env, capture_output=True, encoding="utf-8", check=False
     )
@@ -304,7 +311,6 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
     before = content(copy, *outs)
     remove(copy, "data/checkpoints")
     edit(copy, epochs=8, threads=2)
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def states():
         return sorted((copy / "data/checkpoints/reid/h1").rglob("state.pt"))
@@ -313,7 +319,7 @@ def test_a_killed_stage_goes_on_to_the_same_bytes(copy):
     started = subprocess.Popen(
         command,
         cwd=copy,
-        env=env,
+        env=environment(copy),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -374,7 +380,11 @@ def test_a_killed_restoration_training_goes_on_to_the_same_bytes(copy):
         return sorted((copy / "data/checkpoints/reconstructor").rglob("state.pt"))
 
     started = subprocess.Popen(
-        stage, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        stage,
+        cwd=copy,
+        env=environment(copy),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + HANGS_S
     while len(states()) < 2 and started.poll() is None and time.monotonic() < deadline:

@@ -108,7 +108,8 @@ def start_torch(device: str, threads: int) -> torch.device:
     # many times slower: here it is 0. Threads that are started from now on take this over (POSIX).
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # use_deterministic_algorithms, without the second that it takes to import torch's compiler
+    torch.set_deterministic_debug_mode("error")
     # nothing here reads memory before it is written; filling all of it first only costs time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

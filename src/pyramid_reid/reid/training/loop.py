@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -28,6 +27,7 @@ from pyramid_reid.reid.training.cuda_graph import replayed
 from pyramid_reid.training.checkpoints import Checkpoints
 from pyramid_reid.training.course import Bounds, Course, Log, Seeded, Stateful
 from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
+from pyramid_reid.training.schedule import set_lr, warmed_up
 from pyramid_reid.training.weights_file import Checkpoint
 
 COLUMNS = ["epoch", "loss", "accuracy", "lr"]
@@ -84,13 +84,6 @@ def train(
     )
     averaged = ema(model, params.ema) if params.ema else None
     records = device.type == "cuda" and world_size() == 1
-    schedule = CosineLRScheduler(
-        optimizer,
-        t_initial=params.epochs - params.warmup_epochs,
-        warmup_t=params.warmup_epochs,
-        warmup_lr_init=params.lr / 100,
-        warmup_prefix=True,
-    )
     generator = torch.Generator().manual_seed(batches_seed)
     targets, strength = torch.from_numpy(labels).to(device), _strength(params)
     resumed: dict[str, Stateful] = {"optimizer": optimizer, "generator": Seeded(generator)}
@@ -107,7 +100,8 @@ def train(
     )
     with ExitStack() as recorded:
         for epoch in course:
-            schedule.step(epoch - 1)
+            lr = warmed_up(params.lr, epoch - 1, params.epochs, params.warmup_epochs)
+            set_lr(optimizer, lr)
             alone = epoch <= params.fixed_epochs
             osnet.open_layers(model, classifier_alone=alone)
             if records and not alone:  # before a thread of `read_ahead` uses the GPU, too
@@ -125,7 +119,6 @@ def train(
                 course.advance(size)
             loss, right = (add_up(sums) / len(rows)).tolist()
             speed = rows.numel() / (time.perf_counter() - begun)
-            lr = float(optimizer.param_groups[0]["lr"])
             course.log(loss=loss, accuracy=100 * right, lr=lr, unkept={"images_per_s": speed})
     if averaged:
         model.load_state_dict(averaged.module.state_dict())

@@ -27,6 +27,7 @@ from pyramid_reid.training.checkpoints import Checkpoints
 from pyramid_reid.training.course import Bounds, Course, Seeded
 from pyramid_reid.training.distributed import add_up, own_part, sum_gradients
 from pyramid_reid.training.live import LiveCurves
+from pyramid_reid.training.schedule import cosine, set_lr
 
 LOG_EVERY = 20
 """Iterations whose mean loss makes one point of the curve; a checkpoint ends a point, too."""
@@ -115,8 +116,7 @@ def train(
     logged, recent = course.step, torch.zeros((), device=device)
     with single_threads(parts) as pool:
         for iteration in course:
-            for group in optimizer.param_groups:
-                group["lr"] = cosine(params.lr, iteration - 1, params.iterations)
+            set_lr(optimizer, cosine(params.lr, iteration - 1, params.iterations))
             low, targets = sampler.batch(params.batch_size, generator)
             recent += add_up(backward(model, low, targets, params.head_weights, pool, parts))
             sum_gradients(model.parameters())
@@ -243,8 +243,3 @@ class _Watch:
 
 def _loss_table(curve: Sequence[Mapping[str, float]]) -> pd.DataFrame:
     return pd.DataFrame(curve, columns=["iteration", "loss"])
-
-
-def cosine(lr: float, iteration: int, iterations: int) -> float:
-    """Learning rate of an iteration: from `lr` at 0 along a half cosine towards 0."""
-    return lr * 0.5 * (1 + math.cos(math.pi * iteration / iterations))
