@@ -34,8 +34,10 @@ from pyramid_reid.core import crops  # noqa: E402
 from pyramid_reid.reid.network import osnet  # noqa: E402
 from pyramid_reid.reid.network.preprocessing import normalize  # noqa: E402
 from pyramid_reid.reid.training import pretrained  # noqa: E402
+from pyramid_reid.restoration.inference import restore  # noqa: E402
 from pyramid_reid.restoration.network import reconstructor  # noqa: E402
-from pyramid_reid.restoration.training import patches  # noqa: E402
+from pyramid_reid.restoration.network.images import to_tensor  # noqa: E402
+from pyramid_reid.restoration.training import patches, quality  # noqa: E402
 from pyramid_reid.training import weights_file  # noqa: E402
 from pyramid_reid.training.schedule import cosine, set_lr  # noqa: E402
 
@@ -46,6 +48,8 @@ PATCH = (32, 16)
 WEIGHT = 0.1
 """Of the loss on features (a mean cosine distance) beside that on pixels. Set, like all numbers
 here, before anything was judged."""
+HELD_OUT = 100
+"""Crops of other people that show what the loss changes."""
 BATCH, ITERATIONS, LR = 8, 600, 2.0e-4
 
 
@@ -101,8 +105,24 @@ def train(
     return losses
 
 
+@torch.inference_mode()
+def judged(
+    model: reconstructor.Reconstructor,
+    pairs: Sequence[patches.Pair],
+    alike: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
+) -> str:
+    """PSNR by scale and distance of features on whole crops, in a line."""
+    measured = quality.summary(quality.compare(model, pairs))
+    distances = [
+        float(alike(*([to_tensor(image[None]) for image in of] for of in (restored, pair.targets))))
+        for pair, restored in zip(pairs, restore(model, [pair.low for pair in pairs]), strict=True)
+    ]
+    psnr = ", ".join(f"{name} {row['psnr']:.2f}" for name, row in measured.items())
+    return f"PSNR {psnr} dB, features {sum(distances) / len(distances):.4f}"
+
+
 def main() -> None:
-    """Train and save."""
+    """Train and save; print what it changes on the pool's held-out people."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -118,11 +138,14 @@ def main() -> None:
         pretrained.apply(network, weights_file.read(found))
         network.eval().requires_grad_(False)
         scales = model.architecture.scales
-        pairs = patches.of_roles(crops.CropStore(told.crops), patches.TRAIN, scales)
+        store, alike = crops.CropStore(told.crops), by_features(network)
+        pairs = patches.of_roles(store, patches.TRAIN, scales)
+        held_out = quality.judged(patches.of_roles(store, patches.TEST, scales), HELD_OUT)
         sampler = patches.PatchSampler(pairs, PATCH, scales)
         print(f"{len(sampler.pairs)} of {len(pairs)} crops are large enough", flush=True)
-        seed = derive_seed(1, "feature loss")
-        train(model, sampler, by_features(network), told.iterations, seed)
+        before = judged(model, held_out, alike)
+        train(model, sampler, alike, told.iterations, derive_seed(1, "feature loss"))
+        print(f"held out, before: {before}\nheld out, after: {judged(model, held_out, alike)}")
         reconstructor.save(told.out, model)
     except UserError as error:
         sys.exit(f"feature_loss: {error}")

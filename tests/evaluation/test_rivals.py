@@ -1,6 +1,7 @@
 """What docs/results.md has beside the pipeline: the restorer's pool, and the rivals' parts."""
 
 import csv
+import re
 import sys
 from collections import OrderedDict
 
@@ -196,6 +197,11 @@ def test_a_loss_on_features_pulls_restored_images_towards_what_the_network_sees(
     han = params.restoration.model_copy(update={"extractor": "han_light"})
     model = reconstructor.build(reconstructor.Architecture.of(han), seed=1)
     sampler = patches.PatchSampler([pair], feature_loss.PATCH, (2, 3, 4))
+    before = feature_loss.judged(model.eval(), [pair], alike)
     losses = feature_loss.train(model, sampler, alike, 6, seed=1)
+    after = feature_loss.judged(model, [pair], alike)
+    told = r"PSNR x2 [\d.]+, x3 [\d.]+, x4 [\d.]+ dB, features ([\d.]+)"
+    first, last = (float(re.fullmatch(told, text)[1]) for text in (before, after))
+    assert last < first
     assert losses[-1][1] < losses[0][1]
     assert all(torch.equal(held[name], value) for name, value in network.state_dict().items())
