@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyramid_reid.restoration.kernels.compiled import exp2
@@ -79,7 +79,8 @@ def test_what_is_kept_of_compiled_loops_may_be_damaged(tmp_path):
 
 
 @settings(deadline=None)  # compiles at the first call
-@given(st.floats(-125, 0, width=32))
+@given(st.floats(-125, 0, width=32, allow_subnormal=False))  # which torch has flushed here
+@example(-1e-40)
 def test_powers_of_two(x):
     assert exp2(np.float32(x)) == pytest.approx(2.0**x, rel=2e-7)
 

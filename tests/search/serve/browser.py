@@ -13,6 +13,14 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 PATIENCE_S = 120
 
+NAVIGATED = "Inspected target navigated or closed"
+"""What Chromium answers whoever asks a page that another one has just taken the place of."""
+
+
+class NavigatedError(Exception):
+    """The page that was asked is gone."""
+
+
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Enter": 13}
 
 
@@ -79,6 +87,8 @@ class Browser:
         while True:
             answer = self._next()
             if answer.get("id") == number:
+                if answer.get("error", {}).get("message") == NAVIGATED:
+                    raise NavigatedError
                 assert "error" not in answer, answer
                 return answer["result"]
             self._note(answer)
@@ -115,10 +125,17 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def _now(self, expression):
+        """The value of an expression; None where the page went away meanwhile."""
+        try:
+            return self.js(expression)
+        except NavigatedError:
+            return None
+
     def wait(self, expression):
         """Wait until an expression is true; its value."""
         end = time.monotonic() + PATIENCE_S
-        while not (value := self.js(expression)):
+        while not (value := self._now(expression)):
             assert time.monotonic() < end, f"never true: {expression}"
             time.sleep(0.02)
         return value
@@ -137,13 +154,13 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **known)
 
     def click(self, selector):
-        """Click in the middle of an element."""
-        self.js(
-            f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block:'center'}})"
-        )
+        """Click in the middle of an element, once it stands still: images that load move it."""
         x, y = self.js(
-            f"(() => {{ const b = document.querySelector({json.dumps(selector)})"
-            ".getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] })()"
+            "(async () => { for (let last; ; await new Promise(done => setTimeout(done, 50))) {"
+            f" const e = document.querySelector({json.dumps(selector)});"
+            " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
+            " const now = [b.x + b.width / 2, b.y + b.height / 2];"
+            " if (`${now}` === `${last}`) return now; last = now } })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
