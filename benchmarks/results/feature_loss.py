@@ -3,7 +3,8 @@
     python -m benchmarks.results.feature_loss CROPS RESTORER OUT
 
 CROPS is the data/crops/split_0 of the run that trained RESTORER (docs/results.md), so its training
-people are seen again and no others. OUT is the new restorer, for `rows --restorer`.
+people are seen again and no others. OUT is the new restorer, for
+`rows --feature-restorer`.
 
 Pixels alone make a blurred mean of all sharp images that fit. Here each restored image shall also
 have the features of its target, by a frozen OSNet from MSMT17: a perceptual loss (Johnson et al.,
@@ -128,7 +129,6 @@ def main() -> None:
     )
     for name in ("crops", "restorer", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--iterations", type=int, default=ITERATIONS)
     told = parser.parse_args()
     start_torch("cpu", 1)
     try:
@@ -143,9 +143,10 @@ def main() -> None:
         held_out = quality.judged(patches.of_roles(store, patches.TEST, scales), HELD_OUT)
         sampler = patches.PatchSampler(pairs, PATCH, scales)
         print(f"{len(sampler.pairs)} of {len(pairs)} crops are large enough", flush=True)
-        before = judged(model, held_out, alike)
-        train(model, sampler, alike, told.iterations, derive_seed(1, "feature loss"))
-        print(f"held out, before: {before}\nheld out, after: {judged(model, held_out, alike)}")
+        print(f"held out, bicubic: {judged(quality.baseline(scales), held_out, alike)}")
+        print(f"held out, before: {judged(model, held_out, alike)}", flush=True)
+        train(model, sampler, alike, ITERATIONS, derive_seed(1, "feature loss"))
+        print(f"held out, after: {judged(model, held_out, alike)}")
         reconstructor.save(told.out, model)
     except UserError as error:
         sys.exit(f"feature_loss: {error}")

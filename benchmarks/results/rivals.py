@@ -47,8 +47,7 @@ def joint(workspace: Path, split: str, params: Params, out: Path) -> None:
     device, reid = _start(params)
     pixels, pids = [], []
     for branch in BRANCHES:
-        folder = workspace / "data" / ("crops" if branch == "ori" else f"pyramid/{branch}")
-        images, people = _training(folder / split, reid)
+        images, people = _training(_crops(workspace, branch) / split, reid)
         pixels.append(images)
         pids.append(people)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -70,8 +69,7 @@ def again(workspace: Path, split: str, params: Params, out: Path, seed: int) -> 
     device, _ = _start(params)
     for branch in BRANCHES:
         reid = params.reid.of_branch(branch)
-        folder = workspace / "data" / ("crops" if branch == "ori" else f"pyramid/{branch}")
-        images, pids = _training(folder / split, reid)
+        images, pids = _training(_crops(workspace, branch) / split, reid)
         with contextlib.redirect_stdout(io.StringIO()):
             model, _ = loop.train(
                 images,
@@ -93,7 +91,7 @@ def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:
     several depths of a ResNet-50, and reconstructs images beside it; here the last features alone.
     """
     device, reid = _start(params)
-    images, pids = _training(workspace / "data/crops" / split, reid)
+    images, pids = _training(_crops(workspace, "ori") / split, reid)
     seed = derive_seed(params.seed, "invariant", split)
     torch.manual_seed(seed)
     tells_apart = nn.Sequential(nn.Linear(512, 128), nn.ReLU(), nn.Linear(128, 1)).to(device)
@@ -213,7 +211,7 @@ def align(workspace: Path, split: str, params: Params, how: str) -> None:
         how: a key of `ALIGNMENTS`.
     """
     device, reid = _start(params)
-    images, _ = _training(workspace / "data/crops" / split, reid)
+    images, _ = _training(_crops(workspace, "ori") / split, reid)
     model, height, width = osnet.load(
         workspace / "data/models/reid/ori" / split / "model.safetensors"
     )
@@ -307,6 +305,11 @@ class _Reversed(torch.autograd.Function):
 def _start(params: Params) -> tuple[torch.device, Reid]:
     device = start_torch(params.device, params.threads)
     return device, params.reid.of_branch("ori")
+
+
+def _crops(workspace: Path, branch: str) -> Path:
+    """Where a branch's crops lie, in a folder per split."""
+    return workspace / "data" / ("crops" if branch == "ori" else f"pyramid/{branch}")
 
 
 def _training(folder: Path, reid: Reid) -> tuple[np.ndarray, np.ndarray]:

@@ -99,8 +99,11 @@ class Task:
             wanted = "simulate" if experiment.alone else "generate_pyramid"
             workspace.run(used, wanted)
             out = workspace.folder / name
-            by = getattr(rivals, experiment.trained or "again")
-            train = by if experiment.trained else partial(by, seed=experiment.seed)
+            train = (
+                getattr(rivals, experiment.trained)
+                if experiment.trained
+                else partial(rivals.again, seed=experiment.seed)
+            )
             train(workspace.folder, split, Params.model_validate(with_params(used)), out)
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
             used |= {

@@ -142,7 +142,7 @@ def test_another_loss_trains_the_network_and_what_stands_beside_it(params):
     assert all(each[2][:4] == each[2][4:] for each in shapes)  # copies of the same crops
 
 
-def test_another_seed_trains_the_same_networks_by_other_luck(tmp_path, monkeypatch):
+def test_another_seed_trains_the_same_networks_by_other_luck(tmp_path):
     start = tmp_path / "start.safetensors"
     osnet.save(start, osnet.build("osnet_x0_25", 3, seed=5), "osnet_x0_25", 32, 16)
     given = plan.settings("hypotheses", "prid2011", "seeds_2", "quick") | {
@@ -179,9 +179,8 @@ def test_a_loss_on_features_pulls_restored_images_towards_what_the_network_sees(
     alike = feature_loss.by_features(network)
     pixels = np.random.default_rng(1).integers(0, 256, (128, 64, 3), np.uint8)
     pair = patches.make_pair(pixels, (2, 3, 4))
-    _, targets = patches.PatchSampler([pair], feature_loss.PATCH, (2, 3, 4)).batch(
-        2, torch.Generator().manual_seed(1)
-    )
+    sampler = patches.PatchSampler([pair], feature_loss.PATCH, (2, 3, 4))
+    _, targets = sampler.batch(2, torch.Generator().manual_seed(1))
     # of three images one has the features of the target of the largest scale: its own
     apart = alike(targets, targets)
     assert apart > 1e-4
@@ -196,7 +195,6 @@ def test_a_loss_on_features_pulls_restored_images_towards_what_the_network_sees(
 
     han = params.restoration.model_copy(update={"extractor": "han_light"})
     model = reconstructor.build(reconstructor.Architecture.of(han), seed=1)
-    sampler = patches.PatchSampler([pair], feature_loss.PATCH, (2, 3, 4))
     before = feature_loss.judged(model.eval(), [pair], alike)
     losses = feature_loss.train(model, sampler, alike, 6, seed=1)
     after = feature_loss.judged(model, [pair], alike)

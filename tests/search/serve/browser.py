@@ -156,11 +156,14 @@ class Browser:
     def click(self, selector):
         """Click in the middle of an element, once it stands still: images that load move it."""
         x, y = self.js(
-            "(async () => { for (let last; ; await new Promise(done => setTimeout(done, 50))) {"
+            "(async () => { for (let last, end = Date.now() + "
+            f"{1000 * PATIENCE_S}; Date.now() < end;"
+            " await new Promise(done => setTimeout(done, 50))) {"
             f" const e = document.querySelector({json.dumps(selector)});"
             " e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect();"
             " const now = [b.x + b.width / 2, b.y + b.height / 2];"
-            " if (`${now}` === `${last}`) return now; last = now } })()"
+            " if (`${now}` === `${last}`) return now; last = now }"
+            f" throw Error({json.dumps(f'{selector} never stands still')}) }})()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
