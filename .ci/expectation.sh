@@ -4,8 +4,8 @@ set -u
 case $1 in
     before)
         echo "make repro runs the stages of dvc.yaml that are not up to date with params.yaml." \
-            "All of the committed demo takes about 5 minutes on two cores, 12 on slow ones; it" \
-            "needs no data and no GPU. Ctrl-C stops it, and the same command goes on."
+            "All of the committed demo takes about 10 minutes on two cores; it needs no data and" \
+            "no GPU. Ctrl-C stops it, and the same command goes on."
         [ -e .venv/.ready ] || echo "First .venv gets the pinned packages, 7 GB on disk: minutes," \
             "this once."
         ;;

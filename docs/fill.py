@@ -4,7 +4,7 @@ A block of output follows a line `<!-- output of: COMMAND -->`; this runs COMMAN
 root and replaces the block. Run it in a clone where `make repro` has finished:
 
     python docs/fill.py README.md docs/protocols.md
-    python docs/fill.py --only benchmarks/datasets/watch.py docs/datasets.md
+    python docs/fill.py --only benchmarks.datasets.watch docs/datasets.md
 """
 
 from __future__ import annotations

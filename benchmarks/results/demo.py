@@ -36,7 +36,7 @@ from benchmarks.results.comparison import (  # noqa: E402
     mean_and_deviation,
     per_query,
 )
-from benchmarks.results.workspace import Workspace  # noqa: E402
+from benchmarks.results.workspace import Workspace, check_committed  # noqa: E402
 
 RECORDS = ROOT / "docs" / "results" / "demo"
 EXPERIMENTS = {"seeds": {"restoration.extractor": "identity"}, "pyramid": {}}
@@ -133,6 +133,7 @@ def main() -> None:
     told = parser.parse_args()
     try:
         if told.action == "run":
+            check_committed()
             with tempfile.TemporaryDirectory() as temporary:
                 changes = QUICK if told.quick else {}
                 run(told.seeds, told.records, told.scratch or Path(temporary), changes)

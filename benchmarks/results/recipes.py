@@ -34,11 +34,13 @@ pin_environment(threads=1)
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from benchmarks.results import plan, rivals  # noqa: E402
-from benchmarks.results.workspace import Workspace, with_params  # noqa: E402
+from benchmarks.results.workspace import Workspace, check_committed, with_params  # noqa: E402
 
 from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
+from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import Params  # noqa: E402
 from pyramid_reid.core.runtime import start_torch  # noqa: E402
+from pyramid_reid.core.whole_files import write_whole  # noqa: E402
 from pyramid_reid.evaluation.rankings import Judging  # noqa: E402
 from pyramid_reid.reid.features import few_features  # noqa: E402
 from pyramid_reid.reid.network.preprocessing import resized  # noqa: E402
@@ -69,6 +71,9 @@ CHOSEN = "chosen"
 """The recipe of `plan.MSMT17`: what each set's people prefer, together."""
 INSTANCES = {"prid2011": 2}
 """Where people have two crops each, so many make up a batch."""
+
+ORDER = ["data", "recipe", "split", "share", "mirrored"]
+"""Columns by which the rows are sorted."""
 
 SHARES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)
 """Of the start in the weights that are judged; 1 is zero-shot."""
@@ -170,23 +175,31 @@ def run(
     device: str,
     names: Sequence[str],
 ) -> None:
-    """Try the recipes on each split of each set, several at once; write the rows as they come."""
+    """Try the recipes on each split of each set, several at once, and add rows as they come.
+
+    Args:
+        out: what is in it already is not tried again.
+    """
+    rows = pd.read_csv(out).to_dict("records") if out.exists() else []
+    there = {(row["data"], row["split"], row["recipe"]) for row in rows}
     with tempfile.TemporaryDirectory() as scratch, get_context("fork").Pool(jobs) as pool:
-        places = [
-            (data, root, s, Path(scratch) / f"{data}_{s}")
-            for data, root in sets.items()
-            for s in splits
-        ]
-        pool.starmap(prepare, places)
         todo = [
-            (data, s, name, folder, device, 1) for name in names for data, _, s, folder in places
+            (data, split, name, Path(scratch) / f"{data}_{split}", device, 1)
+            for name in names
+            for data in sets
+            for split in splits
+            if (data, split, name) not in there
         ]
-        rows: list[dict[str, object]] = []
+        places = {(data, sets[data], split, folder) for data, split, _, folder, *_ in todo}
+        pool.starmap(prepare, sorted(places))
         for number, found in enumerate(pool.imap_unordered(_job, todo), 1):
             rows += found
-            pd.DataFrame(rows).sort_values(["data", "recipe", "split", "share", "mirrored"]).to_csv(
-                out, index=False, float_format="%.4f", lineterminator="\n"
+            text = (
+                pd.DataFrame(rows)
+                .sort_values(ORDER)
+                .to_csv(index=False, float_format="%.4f", lineterminator="\n")
             )
+            write_whole(out, text.encode())
             print(f"{number} of {len(todo)}", flush=True)
 
 
@@ -230,6 +243,10 @@ def main() -> None:
     if told.action == "table":
         table(told.out)
         return
+    try:
+        check_committed()
+    except UserError as error:
+        sys.exit(f"recipes: {error}")
     sets = {name: Path(root).resolve() for name, root in (each.split("=") for each in told.sets)}
     run(sets, told.splits, told.out.resolve(), told.jobs, told.device, told.recipes)
 

@@ -39,7 +39,12 @@ pin_environment(threads=1)
 
 import torch  # noqa: E402
 from benchmarks.results import plan, records, rivals  # noqa: E402
-from benchmarks.results.workspace import Workspace, stages, with_params  # noqa: E402
+from benchmarks.results.workspace import (  # noqa: E402
+    Workspace,
+    check_committed,
+    stages,
+    with_params,
+)
 
 RECORDS = ROOT / "docs" / "results"
 
@@ -284,6 +289,7 @@ def main() -> None:
         if told.action == "commands":
             commands(told.block, told.data, told.splits, told.size)
         elif told.action == "run":
+            check_committed()
             sets = {name: Path(root) for name, root in (each.split("=") for each in told.sets)}
             names = told.experiments or list(plan.BLOCKS[told.block].experiments)
             with tempfile.TemporaryDirectory() as temporary:

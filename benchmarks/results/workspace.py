@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 from ruamel.yaml import YAML
 
+from pyramid_reid.core import provenance
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.provenance import sha256
 
@@ -227,8 +228,21 @@ def _as_program(stage: Stage, folder: Path) -> Iterator[None]:
         os.chdir(previous)
 
 
+def check_committed() -> None:
+    """Refuse params that are not the committed ones, such as `dvc exp run -S` leaves behind.
+
+    Raises:
+        UserError: params.yaml differs from that of the checkout's commit.
+    """
+    if "params.yaml" in provenance.revision(ROOT)["changed"]:
+        raise UserError(
+            "params.yaml is not as committed, and what it changes would be recorded as if it were:"
+            " run git checkout params.yaml, or commit it"
+        )
+
+
 def with_params(params: Mapping[str, object]) -> Any:
-    """The committed params with others in their places."""
+    """The params of params.yaml with others in their places."""
     used = YAML().load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for name, value in params.items():
         *sections, key = name.split(".")

@@ -1,0 +1,59 @@
+"""Trials of recipes: what is recorded is not tried again, and only committed params are tried."""
+
+import subprocess
+from functools import partial
+
+import pandas as pd
+import pytest
+from benchmarks.results import recipes, workspace
+
+from pyramid_reid.core.errors import UserError
+
+
+def tried(folder, data, split, recipe, *_):
+    """Rows of a trial that trains nothing, which leaves its name in a folder."""
+    (folder / f"{data} {split} {recipe}").touch(exist_ok=False)
+    of = {"data": data, "split": split, "recipe": recipe, "seed": 1}
+    return [
+        {**of, "share": share, "mirrored": "no", "rank1": 50.0, "mAP": 60.0 + share}
+        for share in (0.0, 1.0)
+    ]
+
+
+def test_trials_are_added_to_those_that_are_there(tmp_path, monkeypatch):
+    trials, out = tmp_path / "trials", tmp_path / "recipes.csv"
+    trials.mkdir()
+    monkeypatch.setattr(recipes, "prepare", print)
+    monkeypatch.setattr(recipes, "attempt", partial(tried, trials))
+    sets = {"prid2011": tmp_path}
+    recipes.run(sets, [0, 1], out, 1, "cpu", ["plain"])
+    first = out.read_bytes()
+    recipes.run(sets, [0, 1], out, 1, "cpu", ["plain"])  # a second trial would end in an error
+    assert out.read_bytes() == first
+    recipes.run(sets, [1, 2], out, 2, "cpu", ["chosen", "plain"])
+    assert {path.name for path in trials.iterdir()} == {
+        *("prid2011 0 plain", "prid2011 1 plain", "prid2011 2 plain"),
+        *("prid2011 1 chosen", "prid2011 2 chosen"),
+    }
+    rows = pd.read_csv(out)
+    assert list(zip(rows.recipe, rows.split, rows.share, strict=True)) == [
+        *(("chosen", split, share) for split in (1, 2) for share in (0, 1)),
+        *(("plain", split, share) for split in (0, 1, 2) for share in (0, 1)),
+    ]
+    assert set(rows.mAP) == {60.0, 61.0}
+
+
+def test_params_that_an_experiment_left_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(workspace, "ROOT", tmp_path)
+    params = tmp_path / "params.yaml"
+    params.write_text("seed: 1\n")
+    for arguments in (
+        "init -q",
+        "add -A",
+        "-c user.name=A -c user.email=a@example.org commit -qm a",
+    ):
+        subprocess.run(["git", *arguments.split()], cwd=tmp_path, check=True)
+    workspace.check_committed()
+    params.write_text("seed: 2\n")
+    with pytest.raises(UserError, match=r"not as committed.* run git checkout params\.yaml"):
+        workspace.check_committed()
