@@ -110,6 +110,27 @@ def test_cache_and_remotes_are_told_without_passwords(run, tmp_path):
     assert lines["remote"] == (f"there ssh://example.org/store (default); folder {tmp_path}/remote")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ssh://anna:p@ss@example.org/store", "ssh://anna:p/s@s@example.org/store"),
+        *("ssh://anna@example.org/store", "ssh://example.org/store?key=a@b"),
+    ],
+)
+def test_nothing_of_a_password_is_told(url):
+    assert doctor.without_secrets(url) == "ssh://example.org/store"
+
+
+def test_a_file_that_dvc_removes_while_it_is_counted_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "kept").write_bytes(bytes(7))
+    monkeypatch.setattr(doctor, "_dvc", lambda *_: (str(tmp_path), None))
+    walk = os.walk(tmp_path)
+    monkeypatch.setattr(
+        os, "walk", lambda _: ((top, folders, ["gone", *names]) for top, folders, names in walk)
+    )
+    assert doctor._cache(tmp_path) == {"folder": str(tmp_path), "files": 1, "bytes": 7}
+
+
 def test_a_configuration_that_dvc_refuses_is_told(run, tmp_path):
     dvc("init", "--no-scm", "-q")
     (tmp_path / ".dvc" / "config").write_text("[core\n")

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,12 @@ def lines(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def without_secrets(url: str) -> str:
-    """An address without user, password and what follows `?`: a bug report is public."""
-    return re.sub(r"(?<=://)[^/@]*@", "", url).partition("?")[0]
+    """An address without user, password and what follows `?`: a bug report is public.
+
+    A password may hold `/` and `@` where nobody wrote them as %2F and %40, so all up to the last
+    `@` goes.
+    """
+    return re.sub(r"(?<=://).*@", "", url.partition("?")[0])
 
 
 def not_as_pinned(pins: Iterable[str], installed: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -190,7 +195,8 @@ def _cache(project: Path) -> dict[str, Any]:
     files, size = 0, 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            files, size = files + 1, size + (Path(parent) / name).lstat().st_size
+            with suppress(FileNotFoundError):  # another command of DVC has removed it
+                files, size = files + 1, size + (Path(parent) / name).lstat().st_size
     return {"folder": str(folder), "files": files, "bytes": size}
 
 

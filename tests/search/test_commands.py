@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -564,6 +565,24 @@ def test_evaluate_keeps_to_roles_and_takes_strangers_for_distractors(tmp_path):
     assert verdict.figures["fused"] == pytest.approx(metrics.summary(results), abs=0.006)
     assert (verdict.queries, verdict.gallery) == (8, 50)
     assert "12 crops without pid are distractors" in verdict.notes
+    some = judge.evaluate(store, queries=3)
+    assert some.queries == 3  # of those that have an identity
+    assert "3 queries were drawn at random" in some.notes
+
+
+def test_json_holds_no_number_that_json_does_not_know(run, tmp_path):
+    store = Store.create(tmp_path / "store", describe())
+    rows = table_of(features_of(1, 3), height=[1.5, math.inf, math.nan])
+    with store.writing():
+        store.add(rows)
+    out = run("search", rows["id"][0].as_py(), "--store", store.folder, "--json")[1]
+
+    def refuse(constant):
+        pytest.fail(f"{constant} is no JSON")
+
+    hits = json.loads(out, parse_constant=refuse)["hits"]
+    heights = {hit["id"]: hit["height"] for hit in hits}
+    assert heights == dict.fromkeys(rows["id"].to_pylist()[1:])
 
 
 def test_evaluate_needs_identities(filled, tmp_path):

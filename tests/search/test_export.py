@@ -126,6 +126,13 @@ def test_the_file_s_name_holds_the_network_and_nothing_that_misleads_boxmot(
     assert exporting.file_name(told, ["h2"]) == file.replace(".onnx", "_h2.onnx")
 
 
+def test_a_description_of_a_stranger_names_no_file_elsewhere(model_folder):
+    told = description.read(model_folder)
+    ori = told.branches["ori"].model_copy(update={"network": "../../escaped"})
+    name = exporting.file_name(described(model_folder, "a", ori=ori), ["ori"])
+    assert name == "_escaped_a_ori.onnx"
+
+
 def test_what_boxmot_cannot_run_is_told(exported):
     _, told = exported
     assert "boxmot resizes crops to 256×128" in told[0].line()

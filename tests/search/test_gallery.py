@@ -27,11 +27,40 @@ def test_folders_are_walked_and_what_systems_leave_is_passed_over(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "notes.txt").touch()
+    (tmp_path / ".link").symlink_to(tmp_path / "b")
     frames, problems = listed([tmp_path], NONE)
     names = [os.path.relpath(frame.path, tmp_path) for frame in frames]
     assert names == ["a b/ü'\".bmp", "b/1.jpg", "b/2.PNG"]
     assert problems == {}
     assert all(frame.crops == [(None, {})] for frame in frames)
+
+
+def test_images_and_folders_that_are_left_out_are_problems(tmp_path):
+    crops, other = tmp_path / "crops", tmp_path / "other"
+    for path in (crops / "a/1.png", crops / "a/2.WebP", crops / "3.tif", other / "4.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (crops / "more").symlink_to(other)
+    (crops / "5.png").symlink_to(other / "4.png")  # a file, read as any other
+    frames, problems = listed([crops], NONE)
+    assert [os.path.relpath(frame.path, crops) for frame in frames] == ["5.png", "a/1.png"]
+    kind = "is of a kind that is not read: save it as .jpg, .jpeg, .png, .bmp"
+    assert problems == {
+        f"{crops}/a/2.WebP": kind,
+        f"{crops}/3.tif": kind,
+        f"{crops}/more": "is a link to a folder, which is not followed: name it, too",
+    }
+    frames, problems = listed([crops / "more"], NONE)
+    assert [Path(frame.path).name for frame in frames] == ["4.png"]
+    assert problems == {}
+
+
+def test_a_frame_of_too_many_digits_is_a_problem_of_its_own(tmp_path):
+    for name in (f"{2**63 - 1}.jpg", f"{2**63}.jpg"):
+        (tmp_path / name).touch()
+    frames, problems = listed([tmp_path], Patterns.of(None, None, r"(?P<frame>\d+)"))
+    assert [frame.crops[0][1]["frame"] for frame in frames] == [2**63 - 1]
+    assert list(problems.values()) == [f"shows a frame of more digits than fit in '{2**63}.jpg'"]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,22 @@ def test_an_address_that_nothing_serves_is_one_error():
         place("nowhere://x")
 
 
+class LostError(Exception):
+    """As botocore raises where a connection ends: none of Python's errors."""
+
+
+LostError.__module__ = "botocore.exceptions"
+
+
+def test_storage_that_refuses_the_keys_is_one_error(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise LostError("Unable to locate credentials")
+
+    monkeypatch.setattr(type(folder), "exists", refuse)
+    with pytest.raises(UserError, match="gallery cannot be reached: Unable to locate credentials"):
+        place("memory://store/gallery")
+
+
 def test_without_the_extra_one_error_names_it(monkeypatch):
     monkeypatch.setattr(places, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"uv pip install 'pyramid-reid\[cluster\]'"):
@@ -94,14 +110,15 @@ def test_a_file_system_without_locks_is_one_sentence(tmp_path, monkeypatch):
         pytest.fail("nobody else is kept out")
 
 
-def test_a_sign_of_life_that_cannot_be_given_is_given_the_next_time(folder, monkeypatch):
+@pytest.mark.parametrize("error", [OSError, LostError])
+def test_a_sign_of_life_that_cannot_be_given_is_given_the_next_time(folder, monkeypatch, error):
     monkeypatch.setattr(lock, "RENEW_S", 0.02)
     signs, given = [], lock._signature
 
     def signature():
         signs.append(1)
         if len(signs) == 2:  # the first one is that of the owner's beginning
-            raise OSError("the storage does not answer")
+            raise error("the storage does not answer")
         return given()
 
     monkeypatch.setattr(lock, "_signature", signature)
@@ -125,3 +142,22 @@ def test_who_is_taken_for_dead_learns_that_another_took_over(folder, monkeypatch
     with pytest.raises(BusyError, match="was taken over by another process"):
         stand_still()
     assert owned.read_text(encoding="utf-8") == "process 1 on another, 7"  # and leaves it to it
+
+
+def test_storage_that_is_gone_at_the_end_is_told_unless_something_else_went_wrong_before(
+    folder, monkeypatch
+):
+    def lost(_):
+        raise LostError("the connection was closed")
+
+    def end(error=None):
+        with monkeypatch.context() as patch, leased(folder / "lock"):
+            patch.setattr(lock, "_owner", lost)
+            if error:
+                raise error
+
+    with pytest.raises(UserError, match=r"cannot be unlocked \(the connection was closed\)"):
+        end()
+    (folder / "lock").unlink()
+    with pytest.raises(ValueError, match="first"):
+        end(ValueError("first"))

@@ -416,6 +416,30 @@ def test_nothing_is_left_of_rows_that_were_changed_or_removed_before(
     assert store.search(features[30], k=3)["id"][0].as_py() == rows["id"][30].as_py()
 
 
+@pytest.mark.parametrize("whole_file", [False, True])
+def test_nothing_is_left_of_a_crop_that_is_forgotten_after_it_was_removed(tmp_path, whole_file):
+    store = Store.create(tmp_path / "store", describe())
+    features = features_of(20, 3, dim=64)
+    rows = table_of(features, pid=[str(n // 3) for n in range(60)])
+    split = 3 if whole_file else 30
+    with store.writing():
+        store.add(rows.slice(0, split))
+        store.add(rows.slice(split))
+        store.remove(rows["id"].to_pylist()[:3])  # their files are others now
+    vector = features[1].astype(np.float16).tobytes()
+    assert holding(store.folder, vector)
+    with store.writing():
+        assert store.forget("pid = '0'") == 0
+    assert not holding(store.folder, vector)
+    assert not holding(store.folder, rows["path"][1].as_py().encode())
+    assert not (store.folder / forgetting.FORGETTING).exists()
+    assert store.count() == 57
+    before = files(store.folder)
+    with store.writing():
+        assert store.forget("pid = '0'") == 0
+    assert files(store.folder) == before  # nothing was left to do
+
+
 def test_what_a_kill_left_of_the_forgotten_goes_with_the_next_writing(filled, monkeypatch):
     store, features, ids = filled
     monkeypatch.setattr(forgetting, "purge", lambda *_: None)
@@ -468,6 +492,31 @@ def test_an_index_finds_what_the_exact_scan_does_and_what_came_after_it(tmp_path
     monkeypatch.setattr(ann, "NEW_ROWS", 5)
     assert index_now(store, monkeypatch).rows == 600
     assert store.table.index_stats(ann.INDEX).num_unindexed_rows == 0
+
+
+def test_where_crops_of_a_person_hardly_differ_more_candidates_are_compared(tmp_path, monkeypatch):
+    features = features_of(3, 400, noise=0.1, dim=64)
+    store = Store.create(tmp_path / "store", describe())
+    with store.writing():
+        store.add(table_of(features))
+    built = index_now(store, monkeypatch)
+    assert built.refine > ann.REFINE
+    assert built.probes == built.partitions
+    assert min(built.recall.values()) >= ann.ENOUGH
+    assert ann.read_record(store.folder) == built
+    near, exact = (
+        store.search(features[7], k=10, exact=each)["id"].to_pylist() for each in (False, True)
+    )
+    assert len(set(near) & set(exact)) >= 9
+
+
+def test_crops_that_are_all_alike_leave_recall_between_0_and_1(tmp_path, monkeypatch):
+    features = np.repeat(features_of(1, 1, dim=64), 300, axis=0)
+    store = Store.create(tmp_path / "store", describe())
+    with store.writing():
+        store.add(table_of(features))
+    built = index_now(store, monkeypatch)
+    assert all(0 <= recall <= 1 for recall in built.recall.values())
 
 
 def test_a_snapshot_stays_as_it_was(filled, tmp_path):
@@ -540,6 +589,10 @@ def test_a_column_of_another_type_is_refused_and_new_ones_join(filled):
         store.add(table_of(new, salt="b", frame=[1, 2]))
         with pytest.raises(UserError, match="the column 'frame' is int64 in"):
             store.add(table_of(new, salt="c", frame=["x", "y"]))
+        with pytest.raises(UserError, match=r"is int64 in .* \(it is string\): call it otherwise"):
+            store.add(table_of(new, salt="c", frame=["007", "17"]))  # would be 7
+        with pytest.raises(UserError, match=r"the column 'time' is string in .* \(it is int64\)"):
+            store.add(table_of(new, salt="c").set_column(4, "time", [[7, 17]]))
     assert store.count("frame = 2") == 1
     assert store.count("frame is null") == 60
     assert store.count() == 62

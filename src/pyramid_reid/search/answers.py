@@ -348,7 +348,7 @@ def vectors(store: Store, identifiers: Sequence[str]) -> Annotated[NDArray[np.fl
 
 
 def records(answer: Answer) -> list[dict[str, Any]]:
-    """Hits as programs take them: no NaN, which JSON does not know."""
+    """Hits as programs take them: no NaN and no infinity, which JSON does not know."""
     return [
         {str(name): _plain(value) for name, value in row.items()}
         for row in answer.hits.to_dict("records")
@@ -359,7 +359,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict) or value is None:
         return value
     if isinstance(value, (float, np.floating)):
-        return None if math.isnan(value) else round(float(value), 6)
+        return round(float(value), 6) if math.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
 
 

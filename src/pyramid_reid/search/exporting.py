@@ -132,6 +132,7 @@ def _pixels(crop: Crop) -> NDArray[np.uint8]:
 def file_name(description: Description, branches: Sequence[str]) -> str:
     """Name of a network's file, by which boxmot knows which network it is."""
     network = next(description.branches[name].network for name in BRANCH_NAMES if name in branches)
+    network = re.sub(r"\W+", "_", network)  # the description may be anybody's
     origin = re.sub(r"[^a-z0-9]+", "_", description.name.lower()).strip("_")
     if any(part in origin for part in ELSEWHERE) or "osnet" in origin or not origin:
         origin = "pyramid"

@@ -16,7 +16,7 @@ from typing import Any
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.datasets.folders import OF_SYSTEMS
+from pyramid_reid.datasets.folders import OF_SYSTEMS, OTHER_IMAGES
 from pyramid_reid.datasets.layout import SUFFIXES
 from pyramid_reid.search.store.rows import BOX, HIDDEN, Box
 from pyramid_reid.search.times import as_time
@@ -32,6 +32,8 @@ TAKEN = {
 }
 """Names that a user's column cannot have: of a store's own columns, of what hits have beside them,
 and of what LanceDB puts there."""
+UNREAD = f"is of a kind that is not read: save it as {', '.join(SUFFIXES)}"
+"""What is wrong with an image of another kind."""
 TEXT = {"camera", "time", "track", "pid", "identity"}
 """Columns that are text whatever they look like: `17` names somebody."""
 WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -39,6 +41,8 @@ NUMBER = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
 """Of other columns. Two texts that are one number, as 0017 and 17, would be one name no more."""
 EXACT = 2**53
 """Up to here each whole number is a float of its own."""
+LARGEST = 2**63
+"""Whole numbers of a store are below, and have 64 bits."""
 PEDESTRIAN = "1"
 """Class of MOTChallenge's ground truth."""
 WITH_CLASS = 9
@@ -122,7 +126,9 @@ class Patterns:
         if values.get("time") is not None:
             values["time"] = as_time(str(values["time"]))
         if values.get("frame") is not None:
-            values["frame"] = int(str(values["frame"]))
+            values["frame"] = number = int(str(values["frame"]))
+            if not -LARGEST <= number < LARGEST:
+                raise ValueError(f"shows a frame of more digits than fit in {name!r}")
         return values
 
 
@@ -160,7 +166,7 @@ def listed(sources: Sequence[Path], patterns: Patterns) -> tuple[list[Frame], di
             raise UserError(f"{source} does not exist")
         if path.is_dir():
             text = mot_of(path)
-            root, found = path, mot(text) if text else _folder(path)
+            root, found = path, mot(text) if text else _folder(path, problems)
         elif path.suffix.lower() in TABLES:
             root, found = path.parent, table(path)
         elif path.suffix.lower() == MOT:
@@ -200,15 +206,27 @@ def name_in(root: Path, path: str) -> str:
     return path[len(above) :] if path.startswith(above) else os.path.basename(path)  # noqa: PTH119
 
 
-def _folder(root: Path) -> Iterator[Frame]:
-    """Each image below a folder, sorted, is a crop; what systems leave there is passed over."""
+def _folder(root: Path, problems: dict[str, str]) -> Iterator[Frame]:
+    """Each image below a folder, sorted, is a crop; what systems leave there is passed over.
+
+    Args:
+        problems: gets the images of other kinds and the links to folders, which are left out.
+    """
     for folder, folders, names in os.walk(root, onerror=_unlisted):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in OF_SYSTEMS
         )
+        for name in folders:
+            if os.path.islink(path := f"{folder}/{name}"):  # noqa: PTH114 - a name need not be UTF-8
+                problems[path] = "is a link to a folder, which is not followed: name it, too"
         for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+            suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            if name.startswith("."):
+                continue
+            if suffix in SUFFIXES:
                 yield Frame(f"{folder}/{name}", [(None, {})])
+            elif suffix in OTHER_IMAGES:
+                problems[f"{folder}/{name}"] = UNREAD
 
 
 def _unlisted(error: OSError) -> None:

@@ -77,11 +77,11 @@ def evaluate(
     pids = _labels(crops, named[0], notes)
     camids = _cameras(crops, notes, any_camera=any_camera)
     asked, answering = _roles(crops, notes)
+    known = crops[named[0]].notna().to_numpy()
+    asked = asked[known[asked]]
     if queries is not None and queries < len(asked):
         asked = np.sort(np.random.default_rng(0).choice(asked, queries, replace=False))
         notes.append(f"{queries:,} queries were drawn at random")
-    known = crops[named[0]].notna().to_numpy()
-    asked = asked[known[asked]]
     names = ("fused", *BRANCHES)
     try:
         judges = {

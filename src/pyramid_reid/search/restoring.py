@@ -20,6 +20,7 @@ from pyramid_reid.core.progress import progress
 from pyramid_reid.datasets.folders import OF_SYSTEMS, OTHER_IMAGES
 from pyramid_reid.datasets.layout import SUFFIXES
 from pyramid_reid.search.description import Description
+from pyramid_reid.search.gallery import UNREAD
 from pyramid_reid.search.model import Model
 
 LARGEST = 2**18
@@ -172,8 +173,7 @@ def listed(inputs: Sequence[Path], out: Path, report: Report) -> dict[PurePath, 
             )
         for path in [given] if given.is_file() else _images(given):
             if path.suffix.lower() in OTHER_IMAGES:
-                kinds = ", ".join(SUFFIXES)
-                report.problems[str(path)] = f"is of a kind that is not read: save it as {kinds}"
+                report.problems[str(path)] = UNREAD
                 continue
             inside = PurePath(path.name) if path == given else path.relative_to(given)
             name = inside.with_suffix(".png")

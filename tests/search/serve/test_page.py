@@ -216,6 +216,15 @@ def test_more_like_this_by_gallery_hit_and_marks(page, crops):
     page.wait("document.querySelectorAll('#queries li').length === 2")
 
 
+@needs_chromium
+def test_what_is_more_than_a_search_takes_is_said_beside_the_hits(page, crops):
+    page.files("#files", crops[:20])
+    page.wait("document.querySelector('#error').textContent.endsWith('the first 16 are kept.')")
+    assert len(searched(page, CROPS - 16)) == CROPS - 16
+    assert page.js("document.querySelectorAll('#queries li').length") == 16
+    assert page.js("document.querySelector('#error').hidden") is False
+
+
 def exported(page, folder):
     """Rows of the case that the page exports."""
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))

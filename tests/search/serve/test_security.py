@@ -58,8 +58,15 @@ def test_another_address_gets_a_token_that_no_one_can_guess(host):
     "given", [["short"], ["name=short"], ["with spaces in it 1234"], ["a" * 15], ["a=" + "ä" * 20]]
 )
 def test_a_token_that_can_be_guessed_is_refused(given):
-    with pytest.raises(UserError, match="at least 16"):
+    with pytest.raises(UserError, match=r"^token 1 of 1 must have at least 16"):
         access("0.0.0.0", given)  # noqa: S104
+
+
+def test_what_base64_ends_with_is_a_part_of_the_token():
+    made = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789+/abcdE="
+    for given, name in ((made, "token"), (f"anna={made}", "anna"), (made + "=", "token")):
+        allowed, _ = access("0.0.0.0", [given])  # noqa: S104
+        assert allowed.tokens == {name: given.removeprefix("anna=")}
 
 
 def test_two_tokens_of_one_name_are_refused():
@@ -116,6 +123,21 @@ def test_the_login_sets_a_cookie_that_scripts_and_other_sites_do_not_get(network
     assert network.get("/").status_code == 200
     network.post("/logout")
     assert network.get("/api/status").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "other", ['prefs={"theme":"dark"}', "flag", "path=/x", "q=a b", "name=J\xfcrgen", "theme=dark"]
+)
+def test_cookies_of_other_services_of_the_host_change_nothing(network, other):
+    network.post("/login", data={"token": ANNA})
+    ours = f"pyramid-reid={network.cookies['pyramid-reid']}"
+    network.cookies.clear()
+    for cookie in (f"{other}; {ours}", f"{ours}; {other}"):
+        answer = network.get("/api/status", headers={"cookie": cookie.encode("latin-1")})
+        assert answer.status_code == 200
+    assert (
+        network.get("/api/status", headers={"cookie": other.encode("latin-1")}).status_code == 401
+    )
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pyramid_reid.core.errors import UserError
@@ -98,11 +98,8 @@ class Access:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.name_of(token.strip())
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return None
-        until, _, proof = ("" if cookie is None else cookie.value).partition(".")
+        # not http.cookies, which reads none behind one of another service that it does not like
+        until, _, proof = cookie_parser(headers.get("cookie", "")).get(COOKIE, "").partition(".")
         if not until.isdecimal() or len(until) > len(str(2**63)) or int(until) < time.time():
             return None
         return _same(proof, {name: _proof(token, until) for name, token in self.tokens.items()})
@@ -137,13 +134,14 @@ def access(host: str, given: Sequence[str]) -> tuple[Access, str | None]:
         UserError: a token is short or holds other than visible ASCII, or a name comes twice.
     """
     tokens: dict[str, str] = {}
-    for each in given:
-        before, separator, after = each.partition("=")
-        name, token = (before, after) if separator else ("token", each)
+    for number, each in enumerate(given, 1):
+        before, _, after = each.partition("=")
+        # the = at the end of base64 separates nothing
+        name, token = (before, after) if after.strip("=") else ("token", each)
         if len(token) < LEAST_TOKEN or not all("!" <= letter <= "~" for letter in token):
-            raise UserError(
-                f"the token {name!r} must have at least {LEAST_TOKEN} letters, digits or signs and"
-                " no space: leave --token out and one is made"
+            raise UserError(  # which does not tell what may be a secret
+                f"token {number} of {len(given)} must have at least {LEAST_TOKEN} letters, digits"
+                " or signs and no space: leave --token out and one is made"
             )
         if name in tokens:
             raise UserError(f"two tokens are named {name!r}: give NAME=TOKEN, each with its name")

@@ -86,10 +86,13 @@ def _fitted(rows: pa.Table, field: pa.Field, folder: Path) -> pa.ChunkedArray:
     """
     import pyarrow as pa
 
+    column = rows[field.name]
+    kinds = {pa.types.is_string(kind) for kind in (column.type, field.type)}
+    why = f"the column {field.name!r} is {field.type} in {folder}, and what is added is not"
+    if len(kinds) > 1 and not pa.types.is_null(column.type):
+        # 0017 and 17 are two names, and would be one number
+        raise UserError(f"{why} (it is {column.type}): call it otherwise")
     try:
-        return rows[field.name].cast(field.type)
+        return column.cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise UserError(
-            f"the column {field.name!r} is {field.type} in {folder}, and what is"
-            f" added is not ({reason(error)}): call it otherwise"
-        ) from error
+        raise UserError(f"{why} ({reason(error)}): call it otherwise") from error

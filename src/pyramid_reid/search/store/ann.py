@@ -27,9 +27,10 @@ PARTITION = 512
 """Rows of a partition, on average."""
 ITERATIONS, PER_PARTITION = 10, 64
 """Of k-means, and rows for each partition, by which partitions are found."""
-REFINE, FEWER = 20, (5, 10)
-"""Candidates per hit whose distances are computed exactly: the fewest that find enough. Their
-vectors lie all over the files, and to read them takes longer than to look at all codes."""
+REFINE, FEWER, MORE = 20, (5, 10), (40, 80, 160)
+"""Candidates per hit whose distances are computed exactly: the fewest that find enough, and more
+than `REFINE` only where all partitions are looked into. Their vectors lie all over the files, and
+to read them takes longer than to look at all codes."""
 NEW_ROWS = 2000
 """Rows that are not in the index yet, and are compared one by one, until it is kept up."""
 MANY_FILES = 24
@@ -167,20 +168,24 @@ def _measured(store: Store, rows: int, partitions: int) -> Built:
     than they need: its queries are rows, and have their neighbours in their own partition more
     often than new crops have.
     """
-    queries = _sample(store)
+    names, queries = _sample(store)
     asked = {name: _weighted(queries, weights(given)) for name, given in WEIGHTINGS.items()}
-    nearest = dict(zip(asked, _exact(store, list(asked.values())), strict=True))
+    others = [
+        [nearest - {name} for name, nearest in zip(names, of_weights, strict=True)]
+        for of_weights in _exact(store, list(asked.values()))
+    ]
+    nearest = dict(zip(asked, others, strict=True))
 
     def measured(probes: int, refine: int) -> dict[str, float]:
         return {name: _recall(store, asked[name], nearest[name], probes, refine) for name in asked}
 
-    probes, recall = partitions, dict[str, float]()
-    for probes in _steps(partitions):
-        recall = measured(probes, REFINE)
+    probes, refine, recall = partitions, REFINE, dict[str, float]()
+    tried = [*((step, REFINE) for step in _steps(partitions)), *((partitions, n) for n in MORE)]
+    for probes, refine in tried:
+        recall = measured(probes, refine)
         if min(recall.values()) >= ENOUGH:
             break
-    refine = REFINE
-    for fewer in FEWER:
+    for fewer in FEWER if refine == REFINE else ():
         found = measured(probes, fewer)
         if min(found.values()) >= min(ENOUGH, *recall.values()):
             refine, recall = fewer, found
@@ -206,12 +211,12 @@ def weights(given: dict[str, float] | None) -> Annotated[NDArray[np.float32], "4
     return np.array(list(proportions(given).values()), np.float32)
 
 
-def _sample(store: Store) -> NDArray[np.float32]:
-    """Features of some crops from all over the table, (n, 4 D)."""
+def _sample(store: Store) -> tuple[list[str], NDArray[np.float32]]:
+    """Ids and features of some crops from all over the table, (n, 4 D)."""
     places = np.linspace(0, store.count() - 1, SAMPLE).astype(int).tolist()
-    vectors = store.table.take_offsets(places).select(["vector"]).to_arrow()["vector"]
-    flat = vectors.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat.astype(np.float32).reshape(len(vectors), -1))
+    rows = store.table.take_offsets(places).select(["id", "vector"]).to_arrow()
+    flat = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return rows["id"].to_pylist(), np.asarray(flat.astype(np.float32).reshape(len(rows), -1))
 
 
 def _weighted(queries: NDArray[np.float32], shares: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -244,11 +249,15 @@ def _recall(
     probes: int,
     refine: int,
 ) -> float:
-    """Share of the nearest that is found; a crop itself, which is always found, does not count."""
+    """Share of the nearest that is found.
+
+    Args:
+        truth: ids of the nearest of each query but itself.
+    """
     found = 0
     for query, nearest in zip(weighted, truth, strict=True):
         search = store.table.search(query, vector_column_name="vector").distance_type("dot")
         search = search.nprobes(probes).refine_factor(refine)
         near = search.limit(AT + 1).select(["id", "_distance"]).to_arrow()["id"].to_pylist()
-        found += len(nearest & set(near)) - 1
-    return found / sum(len(nearest) - 1 for nearest in truth)
+        found += len(nearest & set(near))
+    return found / sum(map(len, truth))

@@ -22,9 +22,13 @@ def said(error: BaseException) -> str:
     return next((plain for mark, plain in SYSTEM.items() if mark in str(error)), text)
 
 
+STORAGES = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
+"""Packages behind object storage, whose errors are none of Python's."""
+
+
 @contextmanager
 def guarded(folder: Path, what: str) -> Iterator[None]:
-    """Turn what LanceDB raises into one sentence.
+    """Turn what LanceDB and object storage raise into one sentence.
 
     Args:
         folder: of the store.
@@ -37,7 +41,10 @@ def guarded(folder: Path, what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except DAMAGED as error:
+    except Exception as error:
+        package = type(error).__module__.partition(".")[0]
+        if not isinstance(error, DAMAGED) and package not in STORAGES:
+            raise
         raise UserError(
             f"{folder} cannot be {what} ({said(error)}); what was written before is kept"
         ) from error

@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -94,7 +94,8 @@ def leased(path: Path) -> Iterator[None]:
 
     def renew() -> None:
         while not ended.wait(RENEW_S):
-            with suppress(OSError):  # the next one is in time, too
+            # whatever the storage's package raises: the next one is in time, too
+            with suppress(Exception):
                 if _owner(path) not in signed:
                     return  # told at the end
                 signed.append(_signature())
@@ -104,12 +105,16 @@ def leased(path: Path) -> Iterator[None]:
     keeper.start()
     try:
         yield
-    finally:
+    except BaseException:
         ended.set()
         keeper.join()
-        kept = _owner(path) in signed
-        if kept:
-            path.unlink(missing_ok=True)
+        with suppress(Exception):  # what went wrong before is what is told
+            _released(path, signed)
+        raise
+    ended.set()
+    keeper.join()
+    with guarded(path.parent, "unlocked"):
+        kept = _released(path, signed)
     if not kept:
         raise BusyError(
             f"{path.parent} was taken over by another process while this one stood still for more"
@@ -138,6 +143,14 @@ def _stays(path: Path, signature: str) -> bool:
     """
     time.sleep(SETTLE_S)
     return _owner(path) == signature
+
+
+def _released(path: Path, signed: Sequence[str]) -> bool:
+    """Remove an object, where its owner is still this process; whether it was."""
+    kept = _owner(path) in signed
+    if kept:
+        path.unlink(missing_ok=True)
+    return kept
 
 
 def _owner(path: Any) -> str | None:

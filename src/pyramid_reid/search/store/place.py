@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pyramid_reid.core import whole_files
-from pyramid_reid.core.errors import UserError
+from pyramid_reid.core.errors import UserError, reason
 
 
 def place(text: str | Path) -> Path:
@@ -32,8 +32,8 @@ def place(text: str | Path) -> Path:
     try:
         found = UPath(str(text))
         found.exists()
-    except (ImportError, ValueError, OSError) as error:
-        raise UserError(f"{text} cannot be reached: {error}") from error
+    except Exception as error:  # each storage's package has errors of its own
+        raise UserError(f"{text} cannot be reached: {reason(error)}") from error
     return cast(Path, found)  # has the same methods
 
 

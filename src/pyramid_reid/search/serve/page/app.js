@@ -171,7 +171,6 @@ function addFiles(files) {
 
 function setQueries(queries) {
   const most = state.status?.max_pictures ?? 16;
-  if (queries.length > most) fail(new Error(`A search takes ${most} crops; the first ${most} are kept.`));
   const kept = queries.slice(0, most);
   for (const query of state.queries) if (query.file && !kept.includes(query)) URL.revokeObjectURL(query.url);
   state.queries = kept;
@@ -192,7 +191,11 @@ function setQueries(queries) {
     item.append(image, button);
     return item;
   }));
-  search().then(() => restore(kept.at(-1)));
+  search().then(() => {
+    const dropped = queries.length - kept.length;  // said now, as a search that succeeds hides what failed before
+    if (dropped && one("#error").hidden) fail(new Error(`A search takes ${most} crops; the first ${most} are kept.`));
+    return restore(kept.at(-1));
+  });
 }
 
 let restoring = null;
