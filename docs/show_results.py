@@ -43,10 +43,14 @@ RECORDS = ROOT / "docs" / "results"
 RANKS = ("Rank-1", "Rank-5", "Rank-10")
 
 
-def recorded(block: str, data: str, folder: Path) -> dict[tuple[int, ...], Records]:
-    """The records of a set's experiments, by the splits that they were run on, most splits first.
+def recorded(block: str, data: str, folder: Path) -> list[Records]:
+    """The records of a set's experiments, in groups of the same splits, most splits first.
 
     Each group has the control of these splits, too.
+
+    Raises:
+        UserError: there is no control, or a record is of other params than its experiment has, or
+            of another size than the others.
     """
     names = [name for name in plan.BLOCKS[block].experiments if (folder / data / name).is_dir()]
     control = plan.CONTROL.experiment
@@ -55,24 +59,35 @@ def recorded(block: str, data: str, folder: Path) -> dict[tuple[int, ...], Recor
             f"{folder / data / control} is missing: record it by benchmarks/results/rows.py"
         )
     found = {name: records.read(folder / data / name) for name in names}
+    for name, of in found.items():
+        for each in of:
+            plan.check(block, data, name, each.about)
+    if len(sizes := {each.about.get("size", "given") for of in found.values() for each in of}) > 1:
+        raise UserError(f"{folder / data} mixes records of several sizes: {', '.join(sizes)}")
     groups: dict[tuple[int, ...], dict[str, list[Record]]] = {}
     for name, of in found.items():
         splits = tuple(each.split for each in of)
         groups.setdefault(splits, {control: found[control]})[name] = of
-    return {
-        splits: aligned(groups[splits])
+    return [
+        aligned(groups[splits])
         for splits in sorted(groups, key=len, reverse=True)
         if set(groups[splits]) != {plan.CEILING.experiment, control}
-    }
+    ]
+
+
+def splits_of(found: Records) -> tuple[int, ...]:
+    """Numbers of the splits of aligned records."""
+    return tuple(each.split for each in found[plan.CONTROL.experiment])
 
 
 def tables(block: str, data: str, folder: Path) -> None:
     """Print the tables of a set."""
-    for number, (splits, found) in enumerate(recorded(block, data, folder).items()):
+    for number, found in enumerate(recorded(block, data, folder)):
         card = found[plan.CONTROL.experiment][0].about["dataset"]
         used = {each.about["hardware"] for of in found.values() for each in of}
         asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
-        print(f"{data}: {_splits(splits)}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
+        splits = _splits(splits_of(found))
+        print(f"{data}: {splits}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
         rows = of_experiments(found, plan.ROWS[block])
         if number:  # what the first tables have is not told again
             rows = [row for row in rows if row.experiment != "seeds" or row in BASELINES]
@@ -148,8 +163,9 @@ def seeds(block: str, data: str, folder: Path) -> None:
         raise UserError(f"the networks of {block} were trained by one seed")
     names = {row.experiment for pair in pairs for row in pair}
     found = aligned({name: records.read(folder / data / name) for name in sorted(names)})
-    splits = tuple(each.split for each in found[plan.CONTROL.experiment])
-    print(f"{data}: {_splits(splits)}; Rank-1 / mAP, and what the pyramid gains", end="\n\n")
+    print(
+        f"{data}: {_splits(splits_of(found))}; Rank-1 / mAP, and what the pyramid gains", end="\n\n"
+    )
     show(by_seed(found, pairs), "trained by")
 
 
@@ -158,10 +174,14 @@ RESTORED = ("bicubic pyramid", "HAN pyramid")
 
 def small_only(block: str, data: str, folder: Path) -> None:
     """Print what it brings to restore only crops up to a height."""
-    splits, found = next(iter(recorded(block, data, folder).items()))
+    found = recorded(block, data, folder)[0]
+    restored = of_experiments(found, [row for row in plan.ROWS[block] if row.name in RESTORED])
+    if not restored:
+        raise UserError(f"{block} has no pyramid that restores small crops only")
+    splits = splits_of(found)
     print(f"{data}: {_splits(splits)}", end="\n\n")
     told = []
-    for pyramid in of_experiments(found, [row for row in plan.ROWS[block] if row.name in RESTORED]):
+    for pyramid in restored:
         ruled, chosen = heights.rule(found, pyramid, plan.CONTROL)
         whole = {"all": per_query(found, pyramid), "none": per_query(found, plan.CONTROL)}
         shown = reached(ruled)
@@ -200,8 +220,10 @@ def show(frame: pd.DataFrame, title: str = "row") -> None:
 
 def draw(block: str, folder: Path, out: Path) -> None:
     """Draw the pictures of all recorded sets of a block."""
+    if not plan.PYRAMIDS[block]:
+        raise UserError(f"{block} has no pyramids to draw")
     sets = [data for data in plan.FOLDERS if (folder / data).is_dir()]
-    found = {data: next(iter(recorded(block, data, folder).values())) for data in sets}
+    found = {data: recorded(block, data, folder)[0] for data in sets}
     fused = [Row(name, each, "equal") for each, name in plan.PYRAMIDS[block].items()]
     mixed = [row for row in plan.ROWS[block] if row.experiment == "mixed"]
     alone = [

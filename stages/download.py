@@ -60,8 +60,8 @@ def main(params: Params) -> str:
     images = dataset.read(root, data.variant or data.camera_pattern)
     if dataset.extract:
         dataset.extract(root, data.variant, IMAGES)
-    if dataset.test_sets:
-        rows = [(k, pid) for k, pids in enumerate(dataset.test_sets(root)) for pid in pids]
+    if dataset.test_sets and (sets := dataset.test_sets(root, data.variant)):
+        rows = [(k, pid) for k, pids in enumerate(sets) for pid in pids]
         pd.DataFrame(rows, columns=["split", "pid"]).to_csv(OUT / raw_set.TEST_SETS, index=False)
     if unpacked and not dataset.extract:
         unpacked.rename(IMAGES)

@@ -53,7 +53,7 @@ def main(params: Params) -> str:
     settings = params.model_dump(include={"device", "generation"})
     finished = {}
     for split in crops.splits(crops_of("ori")):
-        key = digest(settings, crops_of("ori") / split, MODELS / split)
+        key = digest(settings, crops_of("ori") / split, MODELS / split, rooms=["restoration"])
         finished[split] = STATES / split / key
         restore_split(split, finished[split], params, device)
     if not is_main():

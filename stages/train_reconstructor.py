@@ -66,7 +66,8 @@ def main(params: Params) -> str:
         first = weights_file.of_split(start, split, "restoration") if start else None
         model = pretrained.finished(ready, split).to(device) if ready else None
         scales = model.architecture.scales if model else restoration.branch_scales
-        key = digest(settings, CROPS / split, *[first] if first else [])
+        inputs = [CROPS / split, *([first] if first else [])]
+        key = digest(settings, *inputs, rooms=["protocol", "restoration"])
         states = Checkpoints(STATES / split, key)
         seed = derive_seed(params.seed, "reconstructor", split)
         camera_seed = seed if settings["degradation"] == "camera" else None

@@ -50,7 +50,8 @@ def main(params: Params) -> str:
                 " are there (reid.epochs: 0 and reid.pretrained)"
             )
         first = weights_file.of_split(start, split, "reid", BRANCH) if start else None
-        key = digest(settings, CROPS / split, *[first] if first else [])
+        inputs = [CROPS / split, *([first] if first else [])]
+        key = digest(settings, *inputs, rooms=["reid"])
         weights = weights_file.read(first) if first else None
         recorded = checked(first, weights, reid, params.data.name) if first and weights else None
         pids = store.index.pid.to_numpy()[rows]

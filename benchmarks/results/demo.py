@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
-from pyramid_reid.core import params, printing  # noqa: E402
+from pyramid_reid.core import params, printing, provenance  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.runtime import pin_environment, start_torch  # noqa: E402
 
@@ -72,6 +72,7 @@ def run(seeds: list[int], folder: Path, scratch: Path, changes: dict[str, object
         changes: further params that differ from the committed ones.
     """
     start_torch("cpu", DEMO.threads)
+    checkout = provenance.revision(ROOT)
     for seed in seeds:
         for name, of_experiment in EXPERIMENTS.items():
             if (folder / name / f"split_{seed}.json").exists():
@@ -79,7 +80,13 @@ def run(seeds: list[int], folder: Path, scratch: Path, changes: dict[str, object
             workspace = Workspace(scratch / f"seed_{seed}")
             workspace.run({"seed": seed, **of_experiment, **changes}, "sweep_weights")
             read = params.load(workspace.folder / "params.yaml")
-            about = {"cpu_seconds": workspace.seconds}
+            about = {
+                "clean": checkout["clean"],
+                "cpu_seconds": workspace.seconds,
+                "hardware": records.hardware("cpu"),
+                "params": {"seed": seed, **of_experiment, **changes},
+                "revision": checkout["commit"],
+            }
             record = records.collect(workspace.folder, read, 0, about, workspace.output)
             # its one split has number 0 whatever the seed
             records.write(folder / name, replace(record, split=seed))
@@ -129,14 +136,17 @@ def main() -> None:
     running.add_argument("--quick", action="store_true", help="tiny networks that learn nothing")
     actions.add_parser("table", help="print what was recorded")
     for action in actions.choices.values():
-        action.add_argument("--records", type=Path, default=RECORDS, help="their folder")
+        action.add_argument("--records", type=Path, help="their folder; default: docs/results/demo")
     told = parser.parse_args()
+    if told.action == "run" and told.quick and told.records is None:
+        parser.error("--quick: give --records a folder of its own, as its figures mean nothing")
     try:
+        told.records = told.records or RECORDS
         if told.action == "run":
             check_committed()
             with tempfile.TemporaryDirectory() as temporary:
                 changes = QUICK if told.quick else {}
-                run(told.seeds, told.records, told.scratch or Path(temporary), changes)
+                run(told.seeds, told.records, (told.scratch or Path(temporary)).resolve(), changes)
         else:
             found = aligned({name: records.read(told.records / name) for name in EXPERIMENTS})
             print(table(found).to_string(index=False), end="\n\n")

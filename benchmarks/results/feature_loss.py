@@ -39,7 +39,7 @@ from pyramid_reid.restoration.inference import restore  # noqa: E402
 from pyramid_reid.restoration.network import reconstructor  # noqa: E402
 from pyramid_reid.restoration.network.images import to_tensor  # noqa: E402
 from pyramid_reid.restoration.training import patches, quality  # noqa: E402
-from pyramid_reid.training import weights_file  # noqa: E402
+from pyramid_reid.training import origin, weights_file  # noqa: E402
 from pyramid_reid.training.schedule import cosine, set_lr  # noqa: E402
 
 NETWORK, HEIGHT, WIDTH = "osnet_x0_25", 256, 128
@@ -147,7 +147,7 @@ def main() -> None:
         print(f"held out, before: {judged(model, held_out, alike)}", flush=True)
         train(model, sampler, alike, ITERATIONS, derive_seed(1, "feature loss"))
         print(f"held out, after: {judged(model, held_out, alike)}")
-        reconstructor.save(told.out, model)
+        reconstructor.save(told.out, model, origin.of_file(told.restorer.name, told.restorer))
     except UserError as error:
         sys.exit(f"feature_loss: {error}")
 

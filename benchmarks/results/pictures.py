@@ -31,6 +31,7 @@ STYLES = {
     "han": ("#CC79A7", "v"),
     "zero_shot": ("#009E73", "P"),
     "plain": ("#56B4E9", "X"),
+    "features": ("#E69F00", "*"),
     "joint": ("#F0E442", "h"),
     "own_sizes": ("#D55E00", "<"),
     "han_own": ("#CC79A7", ">"),

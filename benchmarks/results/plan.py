@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.results.comparison import Row
 from benchmarks.results.records import CHOSEN_WEIGHTS, FIXED_WEIGHTS
 
 from pyramid_reid import presets
+from pyramid_reid.core.errors import UserError
 
 Params = Mapping[str, object]
 
@@ -217,6 +218,27 @@ def settings(block: str, data: str, experiment: str, size: Size) -> dict[str, ob
     if size == "paper":
         given["restoration.extractor"] = str(given["restoration.extractor"]).removesuffix("_light")
     return given
+
+
+def check(block: str, data: str, experiment: str, about: Mapping[str, Any]) -> None:
+    """Check that an experiment was recorded with the params that it has now.
+
+    Device and threads may be others: they are the luck of a training, not what it is.
+
+    Args:
+        about: of the record.
+
+    Raises:
+        UserError: it was not.
+    """
+    planned = settings(block, data, experiment, about.get("size", "given"))
+    recorded = about["params"]
+    for name in sorted(set(planned) - {"device", "threads"}):
+        if recorded.get(name) != planned[name]:
+            raise UserError(
+                f"{experiment} of {data} was recorded with {name} {recorded.get(name)}, and has"
+                f" {planned[name]} now: remove its records, and run it again"
+            )
 
 
 def paper(*, starts: bool) -> dict[str, object]:

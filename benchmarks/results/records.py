@@ -7,6 +7,8 @@ experiments query by query, and no pixel of a person.
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,10 @@ STAGE = re.compile(r"^(?P<stage>\w+(?: \w+)?): .* \((?P<seconds>\d+) s\)$")
 """The last line of a stage."""
 
 
+BY_HAND = "by hand"
+"""Among a record's `cpu_seconds`: what a row needs beside its stages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """An experiment on one split.
@@ -42,7 +48,8 @@ class Record:
     Attributes:
         about: what its JSON file holds: `params`, `metrics` (per ranking, percent), `weights`
             (per name), `restoration` (metrics/reconstructor.json), `dataset`, `seconds` and
-            `cpu_seconds` (per stage that ran) and where it ran.
+            `cpu_seconds` (per stage that ran, and `BY_HAND`), where it ran, and the revision of
+            the code, with whether it was `clean`.
         queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
             percent; rankings are the branches and the names of the fusion weights.
     """
@@ -50,6 +57,19 @@ class Record:
     split: int
     about: dict[str, Any]
     queries: pd.DataFrame
+
+
+def hardware(device: str) -> str:
+    """The GPU; or processor and number of cores."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def seconds(output: str) -> dict[str, int]:
@@ -149,17 +169,21 @@ def read(folder: Path) -> list[Record]:
     Raises:
         UserError: there is none, or a file is damaged.
     """
-    paths = {int(path.stem.removeprefix("split_")): path for path in folder.glob("split_*.json")}
-    if not paths:
+    splits = sorted(int(path.stem.removeprefix("split_")) for path in folder.glob("split_*.json"))
+    if not splits:
         raise UserError(f"{folder} holds no record: run the experiment first")
+    return [read_one(folder, split) for split in splits]
+
+
+def read_one(folder: Path, split: int) -> Record:
+    """The record of a split.
+
+    Raises:
+        UserError: a file of it is missing or damaged.
+    """
+    path = folder / f"split_{split}.json"
     try:
-        return [
-            Record(
-                split,
-                json.loads(paths[split].read_text(encoding="utf-8")),
-                pd.read_csv(paths[split].with_suffix(".csv")),
-            )
-            for split in sorted(paths)
-        ]
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return Record(split, about, pd.read_csv(path.with_suffix(".csv")))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} holds a damaged record ({error})") from error

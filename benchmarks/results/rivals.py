@@ -27,11 +27,11 @@ from pyramid_reid.core.runtime import derive_seed, start_torch
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import resized, to_float
-from pyramid_reid.reid.training import batches, loop, pretrained
+from pyramid_reid.reid.training import batches, loop, pretrained, starts
 from pyramid_reid.reid.training.augment import RATIOS, Strength, augment, random_numbers
 from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
 from pyramid_reid.training import weights_file
-from pyramid_reid.training.checkpoints import Checkpoints
+from pyramid_reid.training.checkpoints import Checkpoints, digest
 from pyramid_reid.training.schedule import set_lr, warmed_up
 
 ALIKE = 1.0
@@ -45,23 +45,24 @@ ADVERSARIAL = 0.1
 def joint(workspace: Path, split: str, params: Params, out: Path) -> None:
     """Train one OSNet on the training crops of all four branches; it serves each of them."""
     device, reid = _start(params)
+    # of four times the crops: half of the steps that four networks take
+    reid = reid.model_copy(update={"epochs": max(reid.epochs // 2, reid.warmup_epochs + 1)})
+    start, seed = _start_file(reid, workspace), derive_seed(params.seed, "joint", split)
+    folders = [_crops(workspace, branch) / split for branch in BRANCHES]
     pixels, pids = [], []
-    for branch in BRANCHES:
-        images, people = _training(_crops(workspace, branch) / split, reid)
+    for folder in folders:
+        images, people = _training(folder, reid)
         pixels.append(images)
         pids.append(people)
     with contextlib.redirect_stdout(io.StringIO()):
         model, _ = loop.train(
             np.concatenate(pixels),
             np.concatenate(pids),
-            # of four times the crops: half of the steps that four networks take
-            reid.model_copy(update={"epochs": max(reid.epochs // 2, reid.warmup_epochs + 1)}),
-            derive_seed(params.seed, "joint", split),
-            device,
-            Checkpoints(out / "checkpoints", "joint"),
-            _weights(reid, workspace),
+            *(reid, seed, device),
+            _states(out / "checkpoints", params, reid, seed, start, *folders),
+            weights_file.read(start),
         )
-    _save(out, BRANCHES, split, model, reid)
+    _save(out, BRANCHES, split, model, reid, start)
 
 
 def again(workspace: Path, split: str, params: Params, out: Path, seed: int) -> None:
@@ -69,18 +70,13 @@ def again(workspace: Path, split: str, params: Params, out: Path, seed: int) -> 
     device, _ = _start(params)
     for branch in BRANCHES:
         reid = params.reid.of_branch(branch)
-        images, pids = _training(_crops(workspace, branch) / split, reid)
+        folder, start = _crops(workspace, branch) / split, _start_file(reid, workspace)
+        own = derive_seed(seed, "reid", branch, split)
+        states = _states(out / "checkpoints" / branch, params, reid, own, start, folder)
+        told = *_training(folder, reid), reid, own, device, states, weights_file.read(start)
         with contextlib.redirect_stdout(io.StringIO()):
-            model, _ = loop.train(
-                images,
-                pids,
-                reid,
-                derive_seed(seed, "reid", branch, split),
-                device,
-                Checkpoints(out / "checkpoints" / branch, "again"),
-                _weights(reid, workspace),
-            )
-        _save(out, [branch], split, model, reid)
+            model, _ = loop.train(*told)
+        _save(out, [branch], split, model, reid, start)
 
 
 def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:
@@ -106,10 +102,11 @@ def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:
             + F.binary_cross_entropy_with_logits(guessed, truth)
         )
 
-    start = _weights(reid, workspace)
+    start = _start_file(reid, workspace)
     lowered = (0.0, 1.0)  # as it is, and down-sampled
-    model = fine_tuned(images, pids, reid, seed, device, start, alike, lowered, tells_apart)
-    _save(out, ["ori"], split, model, reid)
+    told = images, pids, reid, seed, device, weights_file.read(start)
+    model = fine_tuned(*told, alike, lowered, tells_apart)
+    _save(out, ["ori"], split, model, reid, start)
 
 
 def triplet(
@@ -319,12 +316,24 @@ def _training(folder: Path, reid: Reid) -> tuple[np.ndarray, np.ndarray]:
     return resized(store, rows, *reid.input_size("ori")), store.index.pid.to_numpy()[rows]
 
 
-def _weights(reid: Reid, folder: Path) -> weights_file.Checkpoint:
+def _start_file(reid: Reid, folder: Path) -> Path:
+    """The weights that training starts from."""
     asked = str(reid.pretrained), reid.model, reid.pretrained_sha256
-    return weights_file.read(pretrained.find(*asked, folder))
+    return pretrained.find(*asked, folder)
 
 
-def _save(out: Path, branches: Sequence[str], split: str, model: nn.Module, reid: Reid) -> None:
+def _states(
+    folder: Path, params: Params, reid: Reid, seed: int, start: Path, *images: Path
+) -> Checkpoints:
+    """Where a training goes on after a kill, if params, crops, start and code are the same."""
+    told = params.model_dump(include={"threads", "device"}) | reid.model_dump() | {"of": seed}
+    return Checkpoints(folder, digest(told, *images, start, Path(__file__), rooms=["reid"]))
+
+
+def _save(
+    out: Path, branches: Sequence[str], split: str, model: nn.Module, reid: Reid, start: Path
+) -> None:
+    told = starts.record(str(reid.pretrained), start)
     for branch in branches:
         path = out / branch / split / "model.safetensors"
-        osnet.save(path, model, reid.model, *reid.input_size("ori"))
+        osnet.save(path, model, reid.model, *reid.input_size("ori"), told)

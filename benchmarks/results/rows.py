@@ -11,8 +11,6 @@ one core. It can be stopped at any time: what is recorded already is not run aga
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shlex
 import shutil
 import sys
@@ -25,6 +23,7 @@ from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from typing import cast
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
@@ -37,7 +36,6 @@ from pyramid_reid.core.runtime import pin_environment, start_torch  # noqa: E402
 
 pin_environment(threads=1)
 
-import torch  # noqa: E402
 from benchmarks.results import plan, records, rivals  # noqa: E402
 from benchmarks.results.workspace import (  # noqa: E402
     Workspace,
@@ -55,17 +53,6 @@ def command(params: dict[str, object]) -> list[str]:
     return ["dvc", "exp", "run", *(part for pair in given for part in pair)]
 
 
-def hardware(device: str) -> str:
-    """The GPU; or processor and number of cores."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists():
-        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
-    return f"{name}, {os.cpu_count()} cores"
-
-
 @dataclass(frozen=True, slots=True)
 class Task:
     """Experiments on one split, one after the other in a workspace that they share."""
@@ -80,13 +67,21 @@ class Task:
     given: tuple[tuple[str, object], ...]
     size: plan.Size
     restorers: tuple[tuple[str, Path], ...]
+    revision: str | None
+    clean: bool
 
     def run(self) -> str:
-        """Run and record what is not recorded yet; returns what was, in a line."""
+        """Run and record what is not recorded yet; returns what was, in a line.
+
+        Raises:
+            UserError: an experiment failed, or was recorded with other params.
+        """
         done = []
         for name in self.names:
             target = self.records / self.block / self.data / name
-            if not (target / f"split_{self.split}.json").exists():
+            if (target / f"split_{self.split}.json").exists():
+                plan.check(self.block, self.data, name, records.read_one(target, self.split).about)
+            else:
                 records.write(target, self._run(name))
                 done.append(name)
         return f"{self.data}, split {self.split}: {', '.join(done) or 'nothing left to do'}"
@@ -109,7 +104,9 @@ class Task:
                 if experiment.trained
                 else partial(rivals.again, seed=experiment.seed)
             )
+            started = time.process_time()
             train(workspace.folder, split, Params.model_validate(with_params(used)), out)
+            workspace.seconds[records.BY_HAND] = round(time.process_time() - started, 1)
             shutil.rmtree(out / "checkpoints", ignore_errors=True)
             used |= {
                 "reid.epochs": 0,
@@ -122,13 +119,17 @@ class Task:
         workspace.run(used, *ends)
         if experiment.aligned:
             read = Params.model_validate(with_params(used))
+            started = time.process_time()
             rivals.align(workspace.folder, split, read, experiment.aligned)
+            workspace.seconds[records.BY_HAND] = round(time.process_time() - started, 1)
             workspace.forget("distances ori")
         about = {
             "cpu_seconds": workspace.seconds | {"all": round(time.process_time() - begun, 1)},
-            "hardware": hardware(str(params.get("device", "cpu"))),
+            "clean": self.clean,
+            "hardware": records.hardware(str(params.get("device", "cpu"))),
             "params": {key: value for key, value in params.items() if key not in RESTORER[:1]},
-            "revision": provenance.revision(ROOT)["commit"],
+            "revision": self.revision,
+            "size": self.size,
             "torch": version("torch"),
         }
         read = load(workspace.folder / "params.yaml")
@@ -194,6 +195,8 @@ def tasks(
     given: dict[str, object] = {"device": told.device or usual}
     named = {"pooled": told.restorer, "features": told.feature_restorer}
     restorers = tuple((name, path.resolve()) for name, path in named.items() if path)
+    checkout = provenance.revision(ROOT)  # the code of now, whatever is checked out meanwhile
+    of_now = cast("str | None", checkout["commit"]), bool(checkout["clean"])
     experiments = plan.BLOCKS[block].experiments
     alone = [(name,) for name in experiments if not any(name in group for group in plan.GROUPS)]
     found = []
@@ -209,16 +212,17 @@ def tasks(
                     and split < experiments[name].splits
                 )
                 if taken:
-                    place = block, data, root.resolve(), split, taken, folder
+                    place = block, data, root.resolve(), split, taken, folder.resolve()
                     used = told.records.resolve(), tuple(given.items()), told.size, restorers
-                    found.append(Task(*place, *used))
+                    found.append(Task(*place, *used, *of_now))
     return found
 
 
 def commands(block: str, data: str, splits: int, size: plan.Size) -> None:
     """Print the command of each experiment that DVC runs, and where it leaves the figures."""
     for name, experiment in plan.BLOCKS[block].experiments.items():
-        own = experiment.trained or experiment.seed != 1 or experiment.restorer != "pooled"
+        own = experiment.trained or experiment.aligned or experiment.seed != 1
+        own = own or experiment.restorer != "pooled"
         if own or data not in experiment.sets:
             continue
         params = plan.settings(block, data, name, size)
@@ -247,6 +251,7 @@ def budgets(block: str) -> None:
     for name, experiment in of.experiments.items():
         told = [f"{key}={value}" for key, value in experiment.params.items()]
         extra = [f"trained by rivals.{experiment.trained}"] if experiment.trained else []
+        extra += [f"moved by rivals.{experiment.aligned}"] if experiment.aligned else []
         extra += [f"trained by seed {experiment.seed}"] if experiment.seed != 1 else []
         extra += [f"restorer={experiment.restorer}"] if experiment.restorer != "pooled" else []
         print(f"{name}: {' '.join(told + extra)}")
@@ -272,7 +277,9 @@ def main() -> None:
     running = actions.add_parser("run", help="run and record experiments")
     running.add_argument("block", choices=plan.BLOCKS)
     running.add_argument("sets", nargs="+", help="NAME=FOLDER of each set")
-    running.add_argument("--records", type=Path, default=RECORDS, help="folder of the records")
+    running.add_argument(
+        "--records", type=Path, help="folder of the records; default: docs/results"
+    )
     running.add_argument("--splits", type=int, nargs="+", default=[0], help="their numbers")
     running.add_argument("--experiments", nargs="+", help="only these")
     running.add_argument("--restorer", type=Path, help="trained on pooled crops (docs/results.md)")
@@ -290,6 +297,12 @@ def main() -> None:
             commands(told.block, told.data, told.splits, told.size)
         elif told.action == "run":
             check_committed()
+            if told.size != "given" and told.records is None:
+                parser.error(
+                    f"--{told.size}: give --records a folder of its own, as docs/results holds the"
+                    " experiments at the size of their plan"
+                )
+            told.records = told.records or RECORDS
             sets = {name: Path(root) for name, root in (each.split("=") for each in told.sets)}
             names = told.experiments or list(plan.BLOCKS[told.block].experiments)
             with tempfile.TemporaryDirectory() as temporary:

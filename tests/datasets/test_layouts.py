@@ -281,7 +281,18 @@ def test_cuhk03_s_classic_crops_are_named_by_pair_person_view_and_image(cuhk):
     ]
     for variant in (None, "detected_classic", "labeled_classic"):
         assert DATASETS["cuhk03"].read(cuhk, variant) == expected
-    assert DATASETS["cuhk03"].test_sets(cuhk) == [[1001], [1002, 2001]]
+    assert DATASETS["cuhk03"].test_sets(cuhk, None) == [[1001], [1002, 2001]]
+    assert DATASETS["cuhk03"].test_sets(cuhk, "labeled_new") == []  # it has roles
+
+
+def test_cuhk03_without_the_authors_splits_is_one_sentence(cuhk):
+    import h5py
+
+    with h5py.File(cuhk / cuhk03.MAT, "a") as mat:
+        del mat["testsets"]
+    assert DATASETS["cuhk03"].test_sets(cuhk, "detected_new") == []
+    with pytest.raises(UserError, match="holds no `testsets`, the authors' splits: set data"):
+        DATASETS["cuhk03"].test_sets(cuhk, None)
 
 
 @pytest.mark.parametrize(("variant", "height"), [(None, 6), ("labeled_new", 8)])
@@ -337,7 +348,7 @@ def test_torchreid_reads_the_same_cuhk03(cuhk, tmp_path, boxes):
             np.asarray(Image.open(cuhk / f"images_{boxes}" / path.name)),
         )
     every = DATASETS["cuhk03"].read(cuhk, f"{boxes}_classic")
-    for split_id, pids in enumerate(DATASETS["cuhk03"].test_sets(cuhk)):
+    for split_id, pids in enumerate(DATASETS["cuhk03"].test_sets(cuhk, None)):
         theirs = CUHK03(
             root=str(cuhk.parent),
             split_id=split_id,

@@ -3,8 +3,10 @@
 import argparse
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from conftest import ROOT
 from PIL import Image
 from test_evaluation import BAD, GOOD, HALF, write
 
+import show_results
 from pyramid_reid.core import params as params_module
 from pyramid_reid.core import protocol_record, raw_set
 from pyramid_reid.core.errors import UserError
@@ -134,6 +137,9 @@ def test_a_row_costs_the_stages_it_needs_wherever_they_ran(record):
     assert comparison.minutes(of, Row("", "b", "ori")) == 2
     assert comparison.minutes(of, Row("", "b", "h1")) == 4  # and what restores it
     assert comparison.minutes(of, Row("", "b", "equal")) == 10
+    of["b"][0].about["cpu_seconds"][records.BY_HAND] = 120.0
+    assert comparison.minutes(of, Row("", "b", "equal")) == 12
+    del of["b"][0].about["cpu_seconds"][records.BY_HAND]
     assert np.isnan(comparison.minutes({"b": of["b"]}, Row("", "b", "equal")))
     of["a"].append(record(1, [GOOD] * 4))
     of["a"][1].about["cpu_seconds"] = everything | {"train_reid ori": 30.0}
@@ -231,6 +237,76 @@ def test_the_papers_size_runs_on_a_gpu_unless_told_otherwise(tmp_path):
         task, *_ = rows.tasks("msmt17", {"prid2011": tmp_path}, [0], ["seeds"], tmp_path, told)
         given = plan.settings(task.block, task.data, "seeds", task.size) | dict(task.given)
         assert given["device"] == used
+
+
+def test_what_was_recorded_with_other_params_is_neither_skipped_nor_shown(tmp_path, capsys):
+    folder = tmp_path / "hypotheses" / "prid2011"
+    for name in ("seeds", "han"):
+        shutil.copytree(rows.RECORDS / "hypotheses" / "prid2011" / name, folder / name)
+    told = argparse.Namespace(device="cpu", records=tmp_path, size="given")
+    told.restorer = told.feature_restorer = None
+    sets = {"prid2011": tmp_path}
+    task, *_ = rows.tasks("hypotheses", sets, [1], ["han"], tmp_path, told)
+    assert task.run() == "prid2011, split 1: nothing left to do"
+    show_results.tables("hypotheses", "prid2011", tmp_path / "hypotheses")
+    assert "prid2011: splits 0 to 2, " in capsys.readouterr().out
+    record = records.read_one(folder / "han", 1)
+    quick = record.about["params"] | {"reid.epochs": 2}
+    records.write(folder / "han", replace(record, about=record.about | {"params": quick}))
+    said = "han of prid2011 was recorded with reid.epochs 2, and has 30 now: remove its records"
+    for refuse in (
+        task.run,
+        lambda: show_results.tables("hypotheses", "prid2011", tmp_path / "hypotheses"),
+    ):
+        with pytest.raises(UserError, match=said):
+            refuse()
+
+
+def test_figures_that_mean_nothing_are_no_committed_records(monkeypatch, capsys):
+    for program, command in (
+        (rows, ["--quick", "run", "hypotheses", "prid2011=."]),
+        (demo, ["run", "--quick"]),
+    ):
+        monkeypatch.setattr("sys.argv", ["program", *command])
+        monkeypatch.setattr(program, "check_committed", lambda: None)
+        with pytest.raises(SystemExit):
+            program.main()
+        assert "--quick: give --records a folder of its own" in capsys.readouterr().err
+
+
+def test_a_table_is_headed_by_the_splits_that_are_in_it(tmp_path, capsys):
+    folder = tmp_path / "hypotheses"
+    for name in ("seeds", "han"):
+        kept = shutil.copytree(
+            rows.RECORDS / "hypotheses" / "prid2011" / name, folder / "prid2011" / name
+        )
+        for path in kept.glob("split_2.*") if name == "seeds" else ():
+            path.unlink()
+    for show in (show_results.tables, show_results.small_only):
+        show("hypotheses", "prid2011", folder)
+        assert capsys.readouterr().out.startswith("prid2011: splits 0, 1")
+
+
+def test_blocks_without_pyramids_say_so():
+    with pytest.raises(UserError, match="rivals has no pyramids to draw"):
+        show_results.draw("rivals", rows.RECORDS / "rivals", Path("nowhere"))
+    with pytest.raises(UserError, match="rivals has no pyramid that restores"):
+        show_results.small_only("rivals", "prid2011", rows.RECORDS / "rivals")
+
+
+@pytest.mark.parametrize("block", [name for name in plan.BLOCKS if plan.PYRAMIDS[name]])
+def test_every_pyramid_can_be_drawn(block):
+    assert {"seeds", *plan.PYRAMIDS[block]} <= set(pictures.STYLES)
+
+
+def test_commands_and_params_tell_what_no_stage_does(capsys):
+    rows.commands("rivals", "prid2011", 1, "given")
+    assert re.findall(r"^# (\w+):", capsys.readouterr().out, re.MULTILINE) == ["seeds", "mixed"]
+    rows.budgets("rivals")
+    told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if line)
+    assert told["aligned"].endswith("moved by rivals.residual")
+    assert told["invariant"].endswith("trained by rivals.invariant")
+    assert "moved" not in told["seeds"]
 
 
 def test_rows_name_what_the_experiments_record():

@@ -196,6 +196,11 @@ def test_another_experiment_is_compared_on_the_same_queries(good, tmp_path, caps
     monkeypatch.setattr("sys.argv", [*command, "a.csv", "a.csv"])
     assert main() == 0
     assert "no ranking differs" in capsys.readouterr().out
+    assert "note: their galleries" not in out
+    other.assign(gallery_size=1000).to_csv(tmp_path / "b.csv", index=False)
+    monkeypatch.setattr("sys.argv", [*command, "a.csv", "b.csv", "--resamples", "500"])
+    assert main() == 0
+    assert "note: their galleries differ in size" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", [*command, "a.csv", "c.csv"])
     assert main() == 2
     assert "pyramid-reid compare-queries: c.csv cannot be read" in capsys.readouterr().err

@@ -175,7 +175,7 @@ def test_the_authors_test_people_are_those_of_the_hashes(tmp_path, monkeypatch):
     """As the stage takes them: a hash of random halves would be of another protocol."""
     images = [RawImage(f"{pid}_{camid}.png", pid, camid) for pid in range(9) for camid in (1, 2)]
     sets = [[1, 2], [3, 4, 5]] * 5
-    made_up = replace(DATASETS["cuhk03"], read=lambda *_: images, test_sets=lambda _: sets)
+    made_up = replace(DATASETS["cuhk03"], read=lambda *_: images, test_sets=lambda *_: sets)
     monkeypatch.setitem(DATASETS, "cuhk03", made_up)
     table = split_hashes.hashes("cuhk03", "labeled_classic", tmp_path, 1)
     raw = pd.DataFrame([(i.path, i.pid, i.camid, "", "") for i in images])

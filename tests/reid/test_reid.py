@@ -20,8 +20,7 @@ from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet, preprocessing
 from pyramid_reid.reid.training import batches, loop
-from pyramid_reid.training import checkpoints as checkpoints_module
-from pyramid_reid.training.checkpoints import COMPUTING, Checkpoints, digest
+from pyramid_reid.training.checkpoints import COMPUTING, Checkpoints
 from pyramid_reid.training.weights_file import Checkpoint
 
 CPU = torch.device("cpu")
@@ -343,40 +342,6 @@ def test_features_of_a_crop_do_not_depend_on_the_others(monkeypatch):
         rtol=1e-4,
         atol=1e-5,
     )
-
-
-def test_the_key_of_a_checkpoint_follows_params_and_data(tmp_path):
-    (tmp_path / "in").mkdir()
-    path = tmp_path / "in" / "pixels.npy"
-    path.write_bytes(b"1")
-    first = digest({"seed": 1}, tmp_path / "in")
-    assert digest({"seed": 1}, tmp_path / "in") == first
-    assert digest({"seed": 2}, tmp_path / "in") != first
-    path.write_bytes(b"2")
-    assert digest({"seed": 1}, tmp_path / "in") != first
-    assert digest({"seed": 1}, path) != digest({"seed": 1})
-
-
-def test_the_key_of_a_checkpoint_follows_the_number_of_processes(monkeypatch):
-    one = digest({})
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert digest({}) != one
-
-
-@pytest.mark.parametrize("package", COMPUTING)
-def test_the_key_of_a_checkpoint_follows_the_packages_that_make_the_bytes(monkeypatch, package):
-    checkpoints_module._code.cache_clear()  # of modules that were loaded since
-    first, installed = digest({}), checkpoints_module.version
-
-    def newer(name):
-        return "99.0" if name == package else installed(name)
-
-    monkeypatch.setattr(checkpoints_module, "version", newer)
-    checkpoints_module._code.cache_clear()
-    assert digest({}) != first
-    monkeypatch.undo()
-    checkpoints_module._code.cache_clear()
-    assert digest({}) == first
 
 
 def test_packages_that_training_and_restoration_import_are_in_the_key_or_make_no_bytes():

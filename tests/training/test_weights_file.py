@@ -250,7 +250,7 @@ def test_a_file_without_weights_by_name_says_so(tmp_path, content):
         read(write(tmp_path, content))
 
 
-def test_each_split_has_its_network_and_a_single_one_is_every_split_s(tmp_path):
+def test_each_split_has_its_network_and_a_file_is_every_split_s(tmp_path):
     def add(split):
         file = tmp_path / "ori" / split / "model.safetensors"
         file.parent.mkdir(parents=True)
@@ -262,8 +262,11 @@ def test_each_split_has_its_network_and_a_single_one_is_every_split_s(tmp_path):
     ):
         of_split(tmp_path, "split_0", "reid", "ori")
     first = add("split_0")
-    assert of_split(tmp_path, "split_4", "reid", "ori") == first
+    assert of_split(tmp_path, "split_0", "reid", "ori") == first
     assert of_split(first, "split_4", "reid", "ori") == first
+    # people of split 4's test may have trained the network of split 0
+    with pytest.raises(UserError, match=r"networks of split_0, none of split_4: set data\."):
+        of_split(tmp_path, "split_4", "reid", "ori")
     second = add("split_1")
     assert of_split(tmp_path, "split_1", "reid", "ori") == second
     with pytest.raises(

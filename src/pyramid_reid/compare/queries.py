@@ -27,6 +27,8 @@ def report(a: Path, b: Path, resamples: int, seed: int) -> str:
         for figure, row in queries.compare(ours, theirs, name, name, resamples, seed).items()
     }
     head = f"{a} minus {b}, points of percent, {ours.pid.nunique()} identities"
+    if not ours.gallery_size.equals(theirs.gallery_size):
+        head += "\nnote: their galleries differ in size, and with them what is compared"
     table = pd.DataFrame(rows).T.to_string(float_format="%g") if rows else "no ranking differs"
     return f"{head}\n{table}"
 

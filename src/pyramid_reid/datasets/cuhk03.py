@@ -75,9 +75,23 @@ def extract(root: Path, variant: str | None, folder: Path) -> None:
             Image.fromarray(np.ascontiguousarray(mat[cell][()].T)).save(folder / name)
 
 
-def test_sets(root: Path) -> list[list[int]]:
-    """The test pids of each of the authors' 20 random splits; all other people train."""
+def test_sets(root: Path, variant: str | None) -> list[list[int]]:
+    """The test pids of each of the authors' 20 random splits; all other people train.
+
+    Returns:
+        None of them for the new split, which has one of its own.
+
+    Raises:
+        UserError: the .mat file has none.
+    """
+    if _variant(variant)[1] != "classic":
+        return []
     with _open(root) as mat:
+        if "testsets" not in mat:
+            raise UserError(
+                f"{MAT} holds no `testsets`, the authors' splits: set data.variant to one of the"
+                " new split, or get the whole file"
+            )
         pairs = [np.asarray(mat[cell][()].T, int) for cell in mat["testsets"][()].ravel()]
     return [[int(1000 * pair + person) for pair, person in table] for table in pairs]
 

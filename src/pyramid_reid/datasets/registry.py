@@ -57,7 +57,7 @@ class DataSet:
     source: Source | None = None
     why_not: str = ""
     extract: Callable[[Path, str | None, Path], None] | None = None
-    test_sets: Callable[[Path], list[list[int]]] | None = None
+    test_sets: Callable[[Path, str | None], list[list[int]]] | None = None
 
 
 # The MD5 are those of Open-ReID (Xiao, 2017), which still fetched both archives.

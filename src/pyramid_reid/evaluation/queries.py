@@ -147,7 +147,7 @@ def compare(
             "difference": round(float(clusters.figures()[n]), 2),
             "low": round(float(low[n]), 2),
             "high": round(float(high[n]), 2),
-            "p": round(float(p[n]), 4),
+            "p": max(round(float(p[n]), 4), 1e-4),  # it is never 0
         }
         for n, figure in enumerate(FIGURES)
     }

@@ -18,7 +18,7 @@ import pickle
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -30,9 +30,10 @@ from pyramid_reid.core.errors import DAMAGED, shortage
 from pyramid_reid.core.runtime import is_main, world_size
 from pyramid_reid.core.whole_files import write_whole
 
-SHOWING = {f"pyramid_reid.core.{name}" for name in ("errors", "figures", "progress", "provenance")}
+PACKAGE = Path(__file__).parents[1]
+SHOWING = [PACKAGE / f"core/{name}.py" for name in ("errors", "figures", "progress", "provenance")]
 """Modules that only show: a changed picture or message does not make a checkpoint another's."""
-PINS = [Path(__file__).parents[1] / room / "pins.txt" for room in ("core", "training")]
+PINS = [PACKAGE / room / "pins.txt" for room in ("core", "training")]
 """Name the packages that make the bytes; the stages depend on these files, too."""
 COMPUTING = tuple(
     line.partition("==")[0] for file in PINS for line in file.read_text(encoding="utf-8").split()
@@ -40,13 +41,16 @@ COMPUTING = tuple(
 """Packages that make the bytes of crops, networks and restored crops."""
 
 
-def digest(params: Mapping[str, object], *inputs: Path) -> str:
-    """Hash of params, inputs (files, or folders with all below them), running code and libraries.
+def digest(params: Mapping[str, object], *inputs: Path, rooms: Sequence[str]) -> str:
+    """Hash of params, inputs (files, or folders with all below them), code and libraries.
 
     Also of the number of processes, as sums of several round otherwise.
+
+    Args:
+        rooms: packages of `pyramid_reid` that compute the result, beside `core` and `training`.
     """
     sha = hashlib.sha256(json.dumps(params, sort_keys=True).encode())
-    sha.update(f"{_code()}\n{world_size()} processes\n".encode())
+    sha.update(f"{_code(tuple(rooms))}\n{world_size()} processes\n".encode())
     for root in inputs:
         files = [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
         for path in sorted(files):
@@ -55,14 +59,20 @@ def digest(params: Mapping[str, object], *inputs: Path) -> str:
 
 
 @cache  # once, when the stage starts: a file that is edited later is not the code that runs
-def _code() -> str:
-    """The project's modules that are loaded, the stage itself, their hashes, and what runs them."""
+def _code(rooms: tuple[str, ...]) -> str:
+    """The modules of some rooms, loaded or not, and the program, their hashes, what runs them.
+
+    An extractor's module is loaded when it is needed, which may be later.
+    """
     lines = [platform.machine(), platform.python_version()]
     lines += [f"{name} {version(name)}" for name in COMPUTING]
-    for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and name not in SHOWING and name.startswith(("pyramid_reid", "__main__")):
-            lines.append(f"{name} {_sha256(Path(file))}")
+    for room in sorted({"core", "training", *rooms}):
+        for file in sorted((PACKAGE / room).rglob("*.py")):
+            if file not in SHOWING:
+                lines.append(f"{file.relative_to(PACKAGE).as_posix()} {_sha256(file)}")
+    program = Path(sys.argv[0])
+    if program.is_file():
+        lines.append(f"{program.name} {_sha256(program)}")
     return "\n".join(lines)
 
 

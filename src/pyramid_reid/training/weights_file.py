@@ -180,8 +180,8 @@ def of_split(path: Path, split: str, section: str, branch: str = "") -> Path:
     """The file to start a split from: a checkpoint, or the split's in the models of another run.
 
     Args:
-        path: `SECTION.pretrained`: a file, or a folder with `[BRANCH/]split_N/model.safetensors`. A
-            single network in there is every split's.
+        path: `SECTION.pretrained`: a file, which is every split's, or a folder with
+            `[BRANCH/]split_N/model.safetensors`.
         section: reid or restoration.
 
     Raises:
@@ -199,12 +199,12 @@ def of_split(path: Path, split: str, section: str, branch: str = "") -> Path:
         raise UserError(
             f"{param}: {path} has no {example}: give {folder} of a finished run, or a checkpoint"
         )
-    if len(found) == 1:
-        return next(iter(found.values()))
     if split not in found:
         raise UserError(
             f"{param}: {path / branch} has networks of {some(sorted(found))}, none of {split}: set"
-            " data.first_split and data.splits to splits that are there"
+            " data.first_split and data.splits to splits that are there. Networks of another split"
+            " may have learned from this one's test people; where they cannot, copy them into"
+            " folders of its name"
         )
     return found[split]
 

@@ -125,8 +125,9 @@ class PatchSampler:
     ) -> None:
         if not pairs:
             raise UserError(
-                "no training crop has a high resolution to aim at: set"
-                " restoration.extractor=bicubic, or add crops that are not down-sampled"
+                "no training crop has a high resolution to aim at, as those have that the gallery's"
+                " cameras took and nobody down-sampled: set restoration.extractor=bicubic, or add"
+                " training crops of these cameras"
             )
         self.patch, self.scales = patch, tuple(scales)
         self.pairs = [
