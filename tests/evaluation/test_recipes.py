@@ -2,6 +2,8 @@
 
 import subprocess
 from functools import partial
+from multiprocessing.pool import ThreadPool
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -24,6 +26,8 @@ def test_trials_are_added_to_those_that_are_there(tmp_path, monkeypatch):
     trials, out = tmp_path / "trials", tmp_path / "recipes.csv"
     trials.mkdir()
     monkeypatch.setattr(recipes, "prepare", print)
+    # in threads: other tests have loaded what may not be forked
+    monkeypatch.setattr(recipes, "get_context", lambda _: SimpleNamespace(Pool=ThreadPool))
     monkeypatch.setattr(recipes, "attempt", partial(tried, trials))
     sets = {"prid2011": tmp_path}
     recipes.run(sets, [0, 1], out, 1, "cpu", ["plain"])

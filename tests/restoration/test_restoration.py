@@ -387,7 +387,7 @@ def test_crops_smaller_than_the_patch_are_left_out_and_none_is_an_error():
     assert len(patches.PatchSampler([small, large], (8, 4), (2, 3, 4)).pairs) == 1
     with pytest.raises(UserError, match="32x16 pixels"):
         patches.PatchSampler([small], (8, 4), (2, 3, 4))
-    with pytest.raises(UserError, match="which those have that the gallery's cameras"):
+    with pytest.raises(UserError, match="as those have that the gallery's cameras took"):
         patches.PatchSampler([], (8, 4), (2, 3, 4))
 
 

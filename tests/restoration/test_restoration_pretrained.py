@@ -155,7 +155,7 @@ def test_less_than_half_of_the_extractor_is_refused_whatever_the_heads_give(tmp_
 def test_only_a_finished_reconstructor_is_judged_as_it_is(tmp_path):
     path = tmp_path / "split_0" / "model.safetensors"
     reconstructor.save(path, trained_looking())
-    model = pretrained.finished(tmp_path, "split_3")  # the only one is every split's
+    model = pretrained.finished(path, "split_3")  # a file is every split's
     ours, theirs = model.state_dict(), trained_looking().state_dict()
     assert all(torch.equal(ours[part], theirs[part]) for part in theirs)
     save_file({"conv_first.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
