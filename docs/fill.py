@@ -21,6 +21,8 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from pyramid_reid.core import printing  # noqa: E402
 
+LOST = 128 + 13
+"""Exit status of a program whose reader has gone, such as `head`."""
 BLOCK = re.compile(
     r"(?P<head><!-- output of: (?P<command>[^\n]+) -->\n+```(?P<language>\w+)\n)(?P<body>.*?)```\n",
     re.DOTALL,
@@ -30,14 +32,14 @@ BLOCK = re.compile(
 def output_of(command: str) -> str:
     """What a command prints, without trailing blanks, blank ends and progress bars."""
     done = subprocess.run(
-        ["bash", "-c", command],
+        ["bash", "-o", "pipefail", "-c", command],
         cwd=ROOT,
         env=os.environ | {"PYTHONIOENCODING": "utf-8"},  # the pages are the same in every locale
         stdout=subprocess.PIPE,
         encoding="utf-8",
         check=False,
     )
-    if done.returncode:
+    if done.returncode not in (0, LOST):
         sys.exit(f"{command!r} failed")
     lines = [line.rstrip() for line in done.stdout.replace("\r", "\n").splitlines()]
     return "\n".join(lines).strip("\n") + "\n"

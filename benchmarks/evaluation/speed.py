@@ -25,7 +25,6 @@ import contextlib
 import io
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -38,6 +37,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 MODULE = "benchmarks.evaluation.speed"
+
+from benchmarks.peak_memory import peak_memory  # noqa: E402
 
 from pyramid_reid.core.runtime import pin_environment  # noqa: E402
 
@@ -202,13 +203,10 @@ def end_to_end(size: tuple[int, int, int, int], folder: Path) -> None:
     weights = dict.fromkeys(BRANCHES, 0.25)
     report(evaluate_splits({branch: folder / branch for branch in BRANCHES}, weights, Judging()))
     judged = time.perf_counter() - start
-    # not getrusage's: that one starts at the size of the process that started this one
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    peak = 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
     say("mta.products", products, "s")
     say("mta.time", total + judged, "s")
     say("mta.vs_gemm", (total + judged) / products, "x")
-    say("mta.peak_memory", peak / GIB, "GiB")
+    say("mta.peak_memory", peak_memory(), "GiB")
 
 
 def sweep(size: tuple[int, int, int, int], splits: int) -> None:

@@ -19,7 +19,6 @@ vary the number of crops in a batch.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import platform
 import statistics
@@ -27,7 +26,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -276,13 +275,6 @@ def malloc_work(stage: str, name: str, root: str) -> Work:
     return training_step(network(name).train(), PatchSampler(pairs, PATCH, SCALES), pool, THREADS)
 
 
-def default_malloc() -> None:
-    """Glibc's defaults, in a process where `start_torch` has changed them."""
-    libc = ctypes.CDLL(None)
-    libc.mallopt(runtime.M_MMAP_MAX, 65536)
-    libc.mallopt(runtime.M_TRIM_THRESHOLD, 2**17)
-
-
 def ablate_malloc(stage: str, name: str, root: Path | None, rounds: int) -> None:
     """Keeping freed memory, beside a process that does not."""
     arguments = ("malloc", stage, name, root or "")
@@ -462,10 +454,11 @@ def main() -> None:
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        start_torch("cpu", THREADS)
         _, stage, name, root, kind = arguments.child
-        if kind == "default":
-            default_malloc()
+        # glibc's own settings grow with what is freed, and no longer where one of them was ever set
+        untouched = patch.object(runtime, "keep_freed_memory")
+        with untouched if kind == "default" else nullcontext():
+            start_torch("cpu", THREADS)
         work = malloc_work(stage, name, root)
         serve(lambda: timed(work)[0])
         return

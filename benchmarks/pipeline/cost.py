@@ -9,6 +9,7 @@ stage that does nothing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -51,7 +52,8 @@ def call(project: Path, *command: str) -> tuple[float, float]:
         )
         while process.poll() is None:
             peak = max(peak, resident(process))
-            time.sleep(POLL_S)
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(POLL_S)
         seconds = time.perf_counter() - start
         if process.returncode:
             output.seek(0)
@@ -146,7 +148,7 @@ def main() -> None:
             call(project, "dvc", "cache", "dir", "--local", cache)
             call(project, "dvc", "checkout")
         else:
-            seconds, memory = call(project, "dvc", "repro")
+            seconds, memory = call(project, "dvc", "repro", "--force")
             print(f"pipeline.repro {seconds:.0f} s")
             print(f"pipeline.repro_peak_memory {memory:.2f} GiB", flush=True)
         commit(project)

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import random
-import resource
 import signal
 import statistics
 import subprocess
@@ -29,6 +28,8 @@ from benchmarks.side_by_side import OtherProcess, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
+
+from benchmarks.peak_memory import peak_memory  # noqa: E402
 
 from pyramid_reid.core.runtime import pin_environment, start_torch  # noqa: E402
 
@@ -54,7 +55,7 @@ from pyramid_reid.reid.network import osnet  # noqa: E402
 from pyramid_reid.reid.training.loop import train  # noqa: E402
 from pyramid_reid.retrieval.distance import cosine_distances, normalize  # noqa: E402
 from pyramid_reid.retrieval.metrics import evaluate, summary  # noqa: E402
-from pyramid_reid.training.checkpoints import Checkpoints  # noqa: E402
+from pyramid_reid.training.checkpoints import Checkpoints, digest  # noqa: E402
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -247,9 +248,8 @@ def memory(images: Images, model: str, size: tuple[int, int], engine: str) -> No
         crops_bytes = pixels.nbytes
         with tempfile.TemporaryDirectory() as folder:
             train(pixels, pids, reid, 1, CPU, Checkpoints(Path(folder), "key"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - crops_bytes
     name = "peak_memory_torchreid" if engine == "torchreid" else "peak_memory_beyond_crops"
-    say(f"{model}.{name}", peak / GIB, "GiB")
+    say(f"{model}.{name}", peak_memory() - crops_bytes / GIB, "GiB")
 
 
 def resumable(images: Images, folder: Path) -> None:
@@ -314,6 +314,13 @@ def cameras(images: Images, person: int) -> set[int]:
     return {camid for _, pid, camid in images if pid == person}
 
 
+def trained_with(images: Images, engine: str, seed: int, epochs: int) -> str:
+    """A name of all that a training depends on: another crop, line or version is another one."""
+    told = {"engine": engine, "seed": seed, "epochs": epochs, "labels": [row[1:] for row in images]}
+    key = digest(told, *(path for path, *_ in images), rooms=["reid"])
+    return f"{engine}.seed_{seed}.{key}"
+
+
 def compare_accuracy(images: Images, seeds: int, epochs: int, results: Path | None) -> None:
     """Train both engines from several seeds; with `results`, trainings in it are not done again."""
     done: dict[str, dict[str, float]] = {}
@@ -321,7 +328,7 @@ def compare_accuracy(images: Images, seeds: int, epochs: int, results: Path | No
         done = json.loads(results.read_text())
     for engine in ("ours", "torchreid"):
         for seed in range(1, seeds + 1):
-            key = f"{engine}.seed_{seed}.epochs_{epochs}"
+            key = trained_with(images, engine, seed, epochs)
             if key not in done:
                 done[key] = accuracy(images, engine, seed, epochs)
                 if results:
@@ -330,7 +337,8 @@ def compare_accuracy(images: Images, seeds: int, epochs: int, results: Path | No
                 say(f"accuracy.{engine}.seed_{seed}.{name}", value, "%")
         for name in ("rank1", "mAP"):
             values = [
-                done[f"{engine}.seed_{seed}.epochs_{epochs}"][name] for seed in range(1, seeds + 1)
+                done[trained_with(images, engine, seed, epochs)][name]
+                for seed in range(1, seeds + 1)
             ]
             say(f"accuracy.{engine}.{name}.mean", statistics.mean(values), "%")
             if seeds > 1:

@@ -80,6 +80,8 @@ def indexed(
     seconds = time.perf_counter() - start
     if process.returncode:
         sys.exit(f"index ended with {process.returncode}")
+    if not done:
+        sys.exit("index ended before anything could happen meanwhile: give more crops")
     return json.loads(told), seconds
 
 

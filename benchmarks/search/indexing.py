@@ -29,7 +29,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import sys
 import tempfile
 import time
@@ -43,6 +42,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from benchmarks.peak_memory import peak_memory  # noqa: E402
 from benchmarks.search.made_up import write_crops, write_model  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -55,7 +55,7 @@ from pyramid_reid.restoration.inference import restore  # noqa: E402
 from pyramid_reid.search.gallery import Patterns  # noqa: E402
 from pyramid_reid.search.images import as_pixels  # noqa: E402
 from pyramid_reid.search.indexing import here, index  # noqa: E402
-from pyramid_reid.search.model import Model  # noqa: E402
+from pyramid_reid.search.model import FEW, Model  # noqa: E402
 from pyramid_reid.search.store import Store  # noqa: E402
 
 Seconds = NDArray[np.float64]
@@ -135,7 +135,7 @@ def main() -> None:
         folder = write_model(Path(temporary) / "model")
         paths = write_crops(Path(temporary) / "gallery", crops)
         model = pyramid_reid.load(folder)
-        model.embed(paths[:1]), model.embed(paths[:20])  # loads and compiles everything once
+        model.embed(paths[:1]), model.embed(paths[: FEW + 1])  # loads and compiles everything once
 
         def run(number: int) -> None:
             store = Store.create(Path(temporary) / f"store{number}", model.description)
@@ -159,8 +159,7 @@ def main() -> None:
         print(f"index.cpu_time_vs_{name} {1 / cpu:.2f} x")
     if others["reid"] is None:
         print("# reid is not installed: not compared")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"all.peak_memory {peak:.2f} GiB")
+    print(f"all.peak_memory {peak_memory():.2f} GiB")
 
 
 if __name__ == "__main__":

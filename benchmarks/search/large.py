@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
+from benchmarks.peak_memory import peak_memory  # noqa: E402
 from benchmarks.search.made_up import describe, write_crops  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
@@ -160,8 +160,7 @@ def main() -> None:
         start = time.perf_counter()
         report = index(store, here(MadeUp), [gallery], Patterns())
         print(f"index.{report.added}_more {time.perf_counter() - start:.1f} s")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"all.peak_memory {peak:.2f} GiB")
+    print(f"all.peak_memory {peak_memory():.2f} GiB")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ import csv
 import importlib.util
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -49,6 +48,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
+from benchmarks.peak_memory import peak_memory  # noqa: E402
 from benchmarks.search.large import DIM, PER_PERSON, WEIGHTINGS  # noqa: E402
 from benchmarks.search.made_up import describe  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
@@ -415,10 +415,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.part:
         (STORE | FAISS)[given.part](given.folder, given.crops)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         prefix = "faiss." if given.part in FAISS else ""
         if given.part != "truth":
-            say(f"{prefix}{given.part}.peak_memory", f"{peak:.2f} GiB")
+            say(f"{prefix}{given.part}.peak_memory", f"{peak_memory():.2f} GiB")
         return
     print(f"# {platform.machine()}, {os.cpu_count()} cores, {given.crops:,} made-up crops")
     with tempfile.TemporaryDirectory() as temporary:

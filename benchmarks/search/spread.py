@@ -49,7 +49,7 @@ def main() -> None:
     print(f"spread.crops {len(features)}")
     print(f"spread.people {len(centres)}")
     print(f"spread.mean {np.square(mean).sum():.2f}")
-    print(f"spread.between {np.square(centres - mean).sum(axis=1).mean():.2f}")
+    print(f"spread.between {np.square(centres - mean).sum(axis=1)[numbers].mean():.2f}")
     print(f"spread.within {np.square(within).sum(axis=1).mean():.2f}")
     print(f"spread.between_dimensions {dimensions(centres - centres.mean(axis=0)):.0f}")
     print(f"spread.within_dimensions {dimensions(within):.0f}")

@@ -120,6 +120,8 @@ def test_what_ci_runs_again_passes_or_names_the_stage(project, tmp_path):
     shutil.copytree(ROOT / ".ci", clone / ".ci")
     (clone / ".ci" / "processor.txt").write_text(f"{provenance.processor()}\n")
     verify = (sys.executable, ".ci/verify.py")
+    call(clone, "git", "add", "-A")
+    call(clone, "git", "commit", "-qm", "its processor")
     assert "a clone of HEAD gives the committed bytes" in call(clone, *verify)
     (clone / "hidden.txt").write_text("4\n")
     call(clone, "git", "commit", "-qam", "changed behind DVC's back")

@@ -336,9 +336,26 @@ def test_committed_bytes_that_come_out_again_are_verified(committed):
 def test_other_bytes_are_wrong_on_the_processor_of_the_committed_ones(committed):
     (committed.parent / "kind").write_text("B")
     (committed / ".ci" / "processor.txt").write_text(f"{provenance.processor()}\n")
+    assert "two clones of HEAD give the same bytes" in verify(committed, 0)  # it is not committed
+    commit(committed)
     said = verify(committed, 1)
     assert "train is the first stage whose outs differ" in said
     assert "a clone of HEAD gives other bytes than are committed" in said
+
+
+def test_what_a_shared_cache_holds_of_an_earlier_run_is_no_proof(committed):
+    shared = committed.parent / "shared"
+    shared.mkdir()
+    (shared / "config").write_text(f"[cache]\n    dir = {shared / 'cache'}\n")
+    (committed / ".ci" / "processor.txt").write_text(f"{provenance.processor()}\n")
+    commit(committed)
+    with_cache = {"DVC_GLOBAL_CONFIG_DIR": str(shared)}
+    assert "a clone of HEAD gives the committed bytes" in verify(committed, 0, **with_cache)
+    assert (shared / "cache" / "runs").is_dir()
+    (committed.parent / "kind").write_text("B")
+    assert "a clone of HEAD gives other bytes than are committed" in verify(
+        committed, 1, **with_cache
+    )
 
 
 def test_another_processor_must_give_the_same_bytes_twice(committed):

@@ -233,7 +233,15 @@ def test_a_restorer_of_a_run_is_taken_over(checkpoint, tmp_path):
     told = description.read(out).restorer
     assert told.scales == (2, 3, 5)
     assert told.extractor == "HAN (1 groups of 1 blocks, width 16)"
-    assert "r.safetensors" in told.trained_on
+    assert told.trained_on.startswith("unknown (r.safetensors, SHA-256 ")  # no path of the machine
+    # with the model that it belongs to, it keeps what that one tells
+    description_of_run = description.read(out)
+    known = told.model_copy(update={"trained_on": "Our crops", "licence": "ours alone"})
+    run = description_of_run.model_copy(update={"restorer": known})
+    (tmp_path / "model.json").write_text(run.model_dump_json())
+    starting.pack_start(str(checkpoint), "osnet_x0_25", 64, 32, str(path), tmp_path / "second")
+    told = description.read(tmp_path / "second").restorer
+    assert (told.trained_on, told.licence) == ("Our crops", "ours alone")
 
 
 def test_packing_twice_gives_the_same_bytes(checkpoint, tmp_path):

@@ -42,7 +42,7 @@ NUMBER = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
 EXACT = 2**53
 """Up to here each whole number is a float of its own."""
 LARGEST = 2**63
-"""Whole numbers of a store are below, and have 64 bits."""
+"""What whole numbers of a store are less than: they have 64 bits."""
 PEDESTRIAN = "1"
 """Class of MOTChallenge's ground truth."""
 WITH_CLASS = 9

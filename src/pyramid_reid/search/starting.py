@@ -18,6 +18,7 @@ from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.training import starts
 from pyramid_reid.reid.training.pretrained import CLASSIFIER, matching
 from pyramid_reid.restoration.network import reconstructor
+from pyramid_reid.search import description
 from pyramid_reid.search.description import BRANCH_NAMES, BranchNetwork, Description, Restorer
 from pyramid_reid.search.packing import files
 from pyramid_reid.training import origin, weights_file
@@ -146,11 +147,22 @@ def _network(
     )
 
 
+def _trained_on(path: Path) -> tuple[str, str]:
+    """What trained a restorer, and its licence: the model that it is taken from may tell."""
+    sha256 = files.sha256_of(path)
+    if (described := path.parent / description.FILE).exists():
+        model = description.parse(described)
+        if model.restorer.sha256 == sha256:
+            return model.restorer.trained_on, model.restorer.licence
+    told = origin.unknown(path.name, sha256)
+    return told["trained_on"], told["licence"]
+
+
 def _restorer(restorer: str, folder: Path) -> Restorer:
     if restorer != "bicubic":
-        reconstructor.load(Path(restorer))  # whether it is whole
-        told = origin.unknown(restorer, files.sha256_of(Path(restorer)))
-        return files.restorer(Path(restorer), folder, told["trained_on"], told["licence"])
+        path = Path(restorer)
+        reconstructor.load(path)  # whether it is whole
+        return files.restorer(path, folder, *_trained_on(path))
     architecture = reconstructor.Architecture(size=None, head_dim=1, scales=SCALES)
     own = folder / "restorer.safetensors"
     reconstructor.save(own, reconstructor.build(architecture, 0))

@@ -55,7 +55,7 @@ class Browser:
         for end in (*theirs, inwards[0], outwards[1], null):
             os.close(end)
         self._to, self._from = inwards[1], outwards[0]
-        self._rest, self._number, self._session, self._loaded = b"", 0, None, False
+        self._rest, self._number, self._session = b"", 0, None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]

@@ -225,6 +225,54 @@ def test_what_is_more_than_a_search_takes_is_said_beside_the_hits(page, crops):
     assert page.js("document.querySelector('#error').hidden") is False
 
 
+PRESSED = """(() => {
+  const pressed = new KeyboardEvent("keydown", {key: "ArrowDown", cancelable: true, bubbles: true});
+  document.activeElement.dispatchEvent(pressed);
+  return pressed.defaultPrevented;
+})()"""
+
+
+@needs_chromium
+def test_arrows_go_through_the_hits_and_scroll_elsewhere(page, crops):
+    assert not page.js(PRESSED)  # there are no hits
+    page.files("#files", [crops[0]])
+    searched(page)
+    page.js("document.querySelector('#model-weights').focus()")
+    assert not page.js(PRESSED)
+    page.js("document.activeElement.blur()")
+    assert page.js(PRESSED)
+    assert page.js("document.activeElement.matches('#hits li:first-child')")
+    assert page.js(PRESSED)
+    assert not page.js("document.activeElement.matches('#hits li:first-child')")
+
+
+FIRST_LATE = """(() => {
+  const real = window.fetch;
+  let first = true;
+  window.fetch = (address, ...rest) => {
+    const late = first && String(address).startsWith("/api/crops?");
+    if (late) first = false;
+    const wait = new Promise((kept) => setTimeout(kept, late ? 500 : 0));
+    return Promise.all([real(address, ...rest), wait]).then(([answer]) => {
+      if (late) window.lateCame = true;
+      return answer;
+    });
+  };
+})()"""
+
+
+@needs_chromium
+def test_the_gallery_shows_the_last_filter_whichever_answer_comes_last(page):
+    page.click("#show-gallery")
+    page.wait("document.querySelectorAll('#crops li').length === 30")
+    page.js(FIRST_LATE)
+    page.click("#cameras label:nth-child(1) input")
+    page.click("#cameras label:nth-child(2) input")
+    page.wait("window.lateCame")
+    page.js("new Promise((kept) => setTimeout(kept, 100))")
+    assert page.js("document.querySelectorAll('#crops li').length") == 20
+
+
 def exported(page, folder):
     """Rows of the case that the page exports."""
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))

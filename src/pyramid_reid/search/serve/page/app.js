@@ -225,7 +225,7 @@ async function restore(query) {
     }
     box.hidden = false;
   } catch (error) {
-    if (one("#error").hidden) fail(error);
+    if (restoring === query && one("#error").hidden) fail(error);
   }
 }
 
@@ -352,7 +352,10 @@ function show(name) {
   for (const each of ["results", "gallery"]) one(`#${each}`).hidden = each !== name;
 }
 
+let listing = 0;
+
 async function showGallery(offset) {
+  const own = ++listing;  // an answer that comes after a newer question's is not shown
   show("gallery");
   const given = filters();
   const query = new URLSearchParams({ offset, limit: PAGE });
@@ -360,6 +363,7 @@ async function showGallery(offset) {
   for (const name of ["since", "until"]) if (given[name]) query.set(name, given[name]);
   try {
     const page = await ask(`/api/crops?${query}`);
+    if (own !== listing) return;
     state.offset = offset;
     one("#error").hidden = true;
     one("#crops").replaceChildren(...page.crops.map((crop) => {
@@ -385,7 +389,7 @@ async function showGallery(offset) {
     one("#previous").disabled = offset === 0;
     one("#next").disabled = last >= page.total;
   } catch (error) {
-    fail(error);
+    if (own === listing) fail(error);
   }
 }
 
@@ -393,7 +397,9 @@ async function showGallery(offset) {
 
 function move(key) {
   const items = [...document.querySelectorAll("#hits li")];
-  if (!items.length) return;
+  const here = document.activeElement ?? document.body;
+  // elsewhere, and without hits, arrows scroll as on any page
+  if (!items.length || (here !== document.body && !here.closest("#hits"))) return false;
   const at = items.indexOf(document.activeElement?.closest?.("#hits li"));
   const columns = items.filter((item) => item.offsetTop === items[0].offsetTop).length;
   const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
@@ -401,6 +407,7 @@ function move(key) {
   for (const item of items) item.tabIndex = -1;
   items[to].tabIndex = 0;
   items[to].focus();
+  return true;
 }
 
 document.addEventListener("keydown", (event) => {
@@ -411,7 +418,9 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.target.matches("input, select, textarea")) return;
   const id = document.activeElement?.closest?.("#hits li")?.dataset.id;
-  if (event.key.startsWith("Arrow") && !one("#results").hidden) move(event.key);
+  if (event.key.startsWith("Arrow")) {
+    if (one("#results").hidden || !move(event.key)) return;
+  }
   else if (event.key === "/") {
     one("details:has(#camera-search)").open = true;
     (one("#camera-filter").hidden ? one("#since") : one("#camera-search")).focus();
