@@ -43,6 +43,18 @@ RECORDS = ROOT / "docs" / "results"
 RANKS = ("Rank-1", "Rank-5", "Rank-10")
 
 
+def read(block: str, data: str, name: str, folder: Path) -> list[Record]:
+    """The records of an experiment.
+
+    Raises:
+        UserError: there is none, or one is of other params than the experiment has.
+    """
+    found = records.read(folder / data / name)
+    for each in found:
+        plan.check(block, data, name, each.about)
+    return found
+
+
 def recorded(block: str, data: str, folder: Path) -> list[Records]:
     """The records of a set's experiments, in groups of the same splits, most splits first.
 
@@ -58,10 +70,7 @@ def recorded(block: str, data: str, folder: Path) -> list[Records]:
         raise UserError(
             f"{folder / data / control} is missing: record it by benchmarks/results/rows.py"
         )
-    found = {name: records.read(folder / data / name) for name in names}
-    for name, of in found.items():
-        for each in of:
-            plan.check(block, data, name, each.about)
+    found = {name: read(block, data, name, folder) for name in names}
     if len(sizes := {each.about.get("size", "given") for of in found.values() for each in of}) > 1:
         raise UserError(f"{folder / data} mixes records of several sizes: {', '.join(sizes)}")
     groups: dict[tuple[int, ...], dict[str, list[Record]]] = {}
@@ -129,12 +138,11 @@ BASELINES = (plan.ORI, plan.CONTROL)
 
 def ceiling(block: str, data: str, folder: Path) -> None:
     """Print what the queries' low resolution costs, and how much of that a pyramid wins back."""
-    path = folder / data / plan.CEILING.experiment
-    whole = {plan.CEILING.experiment: records.read(path)}
+    whole = {plan.CEILING.experiment: read(block, data, plan.CEILING.experiment, folder)}
     splits = tuple(each.split for each in whole[plan.CEILING.experiment])
     names = ("seeds", *plan.PYRAMIDS[block])
     others = {
-        name: [each for each in records.read(folder / data / name) if each.split in splits]
+        name: [each for each in read(block, data, name, folder) if each.split in splits]
         for name in names
         if (folder / data / name).is_dir()
     }
@@ -162,7 +170,7 @@ def seeds(block: str, data: str, folder: Path) -> None:
     if pairs is None:
         raise UserError(f"the networks of {block} were trained by one seed")
     names = {row.experiment for pair in pairs for row in pair}
-    found = aligned({name: records.read(folder / data / name) for name in sorted(names)})
+    found = aligned({name: read(block, data, name, folder) for name in sorted(names)})
     print(
         f"{data}: {_splits(splits_of(found))}; Rank-1 / mAP, and what the pyramid gains", end="\n\n"
     )

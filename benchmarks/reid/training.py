@@ -327,19 +327,18 @@ def compare_accuracy(images: Images, seeds: int, epochs: int, results: Path | No
     if results and results.exists():
         done = json.loads(results.read_text())
     for engine in ("ours", "torchreid"):
+        reached = []
         for seed in range(1, seeds + 1):
             key = trained_with(images, engine, seed, epochs)
             if key not in done:
                 done[key] = accuracy(images, engine, seed, epochs)
                 if results:
                     results.write_text(json.dumps(done, indent=2, sort_keys=True) + "\n")
+            reached.append(done[key])
             for name, value in done[key].items():
                 say(f"accuracy.{engine}.seed_{seed}.{name}", value, "%")
         for name in ("rank1", "mAP"):
-            values = [
-                done[trained_with(images, engine, seed, epochs)][name]
-                for seed in range(1, seeds + 1)
-            ]
+            values = [figures[name] for figures in reached]
             say(f"accuracy.{engine}.{name}.mean", statistics.mean(values), "%")
             if seeds > 1:
                 say(f"accuracy.{engine}.{name}.std", statistics.stdev(values), "%")

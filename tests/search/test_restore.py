@@ -69,6 +69,8 @@ def test_unreadable_files_are_listed_at_the_end_and_the_rest_is_restored(
     save(images / "frame.png", (600, 600))
     (images / "notes.txt").write_text("no image")
     (images / ".hidden.png").write_bytes(b"no image")
+    (tmp_path / "elsewhere").mkdir()
+    (images / "linked").symlink_to(tmp_path / "elsewhere")
     out = tmp_path / "out"
     arguments = ["restore", images, "--out", out, "--model", model_folder, "--scales", "2"]
     assert command(monkeypatch, *arguments, "--json") == 3
@@ -76,12 +78,14 @@ def test_unreadable_files_are_listed_at_the_end_and_the_rest_is_restored(
     assert told["restored"] == 3
     assert told["scales"] == [2]
     said = {Path(path).name: why for path, why in told["unreadable"].items()}
-    assert set(said) == {"broken.jpg", "empty.png", "page.png", "moving.gif", "frame.png"}
+    assert set(said) == {
+        *("broken.jpg", "empty.png", "page.png", "moving.gif", "frame.png", "linked")
+    }
     assert "too large" in said["frame.png"]
     assert "web page" in said["page.png"]
     assert command(monkeypatch, *arguments) == 3
     lines = capsys.readouterr().out
-    assert "5 files could not be read:" in lines
+    assert "6 files could not be read:" in lines
     assert "broken.jpg" in lines
 
 

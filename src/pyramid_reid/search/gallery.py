@@ -207,10 +207,19 @@ def name_in(root: Path, path: str) -> str:
 
 
 def _folder(root: Path, problems: dict[str, str]) -> Iterator[Frame]:
-    """Each image below a folder, sorted, is a crop; what systems leave there is passed over.
+    """Each image below a folder is a crop; arguments as for `images_below`."""
+    for path in images_below(root, problems):
+        yield Frame(path, [(None, {})])
+
+
+def images_below(root: Path, problems: dict[str, str]) -> Iterator[str]:
+    """Paths of the images below a folder, sorted; what systems leave there is passed over.
 
     Args:
         problems: gets the images of other kinds and the links to folders, which are left out.
+
+    Raises:
+        UserError: a folder cannot be read.
     """
     for folder, folders, names in os.walk(root, onerror=_unlisted):
         folders[:] = sorted(
@@ -224,7 +233,7 @@ def _folder(root: Path, problems: dict[str, str]) -> Iterator[Frame]:
             if name.startswith("."):
                 continue
             if suffix in SUFFIXES:
-                yield Frame(f"{folder}/{name}", [(None, {})])
+                yield f"{folder}/{name}"
             elif suffix in OTHER_IMAGES:
                 problems[f"{folder}/{name}"] = UNREAD
 

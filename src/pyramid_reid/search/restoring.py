@@ -17,10 +17,10 @@ from pyramid_reid.core.crops import Pixels
 from pyramid_reid.core.decode import decode
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.progress import progress
-from pyramid_reid.datasets.folders import OF_SYSTEMS, OTHER_IMAGES
+from pyramid_reid.datasets.folders import OTHER_IMAGES
 from pyramid_reid.datasets.layout import SUFFIXES
 from pyramid_reid.search.description import Description
-from pyramid_reid.search.gallery import UNREAD
+from pyramid_reid.search.gallery import UNREAD, images_below
 from pyramid_reid.search.model import Model
 
 LARGEST = 2**18
@@ -171,7 +171,8 @@ def listed(inputs: Sequence[Path], out: Path, report: Report) -> dict[PurePath, 
             raise UserError(
                 f"--out {out} lies inside {given}, whose images are read: choose another"
             )
-        for path in [given] if given.is_file() else _images(given):
+        found = [given] if given.is_file() else map(Path, images_below(given, report.problems))
+        for path in found:
             if path.suffix.lower() in OTHER_IMAGES:
                 report.problems[str(path)] = UNREAD
                 continue
@@ -186,22 +187,6 @@ def listed(inputs: Sequence[Path], out: Path, report: Report) -> dict[PurePath, 
     if not named and not report.problems:
         raise UserError(f"{', '.join(map(str, inputs))}: no image ({', '.join(SUFFIXES)})")
     return named
-
-
-def _images(root: Path) -> Iterator[Path]:
-    """Images below a folder, sorted; what systems leave there is passed over."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}")
-
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name not in OF_SYSTEMS
-        )
-        for name in sorted(names):
-            suffix = Path(name).suffix.lower()
-            if not name.startswith(".") and (suffix in SUFFIXES or suffix in OTHER_IMAGES):
-                yield Path(folder, name)
 
 
 def _chunks(named: Mapping[PurePath, Path]) -> Iterator[tuple[Done, list[Named]]]:
