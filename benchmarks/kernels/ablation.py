@@ -262,8 +262,12 @@ def ablate_reid(name: str, size: tuple[int, int], batch: int, rounds: int) -> No
     compare(f"train_reid, {name} {size[0]}x{size[1]}", rounds, on, without)
 
 
-def malloc_work(stage: str, name: str, root: str) -> Work:
-    """The work whose time a setting of malloc is measured in."""
+def malloc_work(stage: str, name: str, root: str, until: ExitStack) -> Work:
+    """The work whose time a setting of malloc is measured in.
+
+    Args:
+        until: is closed when nobody works any more.
+    """
     folder = Path(root) if root else None
     if stage == "train_reid":
         return reid_step(osnet.build("osnet_x0_25", 8, 0).train(), (128, 64), 64)
@@ -271,7 +275,7 @@ def malloc_work(stage: str, name: str, root: str) -> Work:
         model = network(name).eval()
         return generation(model, some_batches(model, folder, 6))
     pairs = [make_pair(image, SCALES) for image in large_crops(folder)]
-    pool = single_threads(THREADS).__enter__()
+    pool = until.enter_context(single_threads(THREADS))
     return training_step(network(name).train(), PatchSampler(pairs, PATCH, SCALES), pool, THREADS)
 
 
@@ -459,8 +463,9 @@ def main() -> None:
         untouched = patch.object(runtime, "keep_freed_memory")
         with untouched if kind == "default" else nullcontext():
             start_torch("cpu", THREADS)
-        work = malloc_work(stage, name, root)
-        serve(lambda: timed(work)[0])
+        with ExitStack() as until:
+            work = malloc_work(stage, name, root, until)
+            serve(lambda: timed(work)[0])
         return
     root, rounds = arguments.data_root, 2 if arguments.quick else arguments.rounds
     parts = parts_by_name(root, rounds)

@@ -79,8 +79,8 @@ def derive_seed(seed: int, *purpose: str) -> int:
 def keep_freed_memory(*, of_all_threads: bool = False) -> None:
     """Let this process keep large blocks that it frees, for the next ones of their size.
 
-    glibc hands them back to the kernel, which clears every page again at the next step: a tenth of
-    the time of a training with large activations. The peak is the same. Other C libraries do
+    glibc hands them back to the kernel, which clears every page again at the next step: 2 to 8 % of
+    a training's time (`benchmarks.kernels.ablation`). The peak is the same. Other C libraries do
     otherwise and know no such setting.
 
     Args:
