@@ -177,6 +177,29 @@ def seeds(block: str, data: str, folder: Path) -> None:
     show(by_seed(found, pairs), "trained by")
 
 
+def reranked(block: str, data: str, folder: Path) -> None:
+    """Print what re-ranking adds to control and pyramids, in records that were judged with it."""
+    found: dict[str, list[Record]] = {}
+    for name in ("seeds", *plan.PYRAMIDS[block]):
+        of = read(block, data, name, folder) if (folder / data / name).is_dir() else []
+        if kept := [each for each in of if records.RERANKED in each.about["metrics"]]:
+            found[name] = kept
+    if not found:
+        raise UserError(f"{folder / data} holds no record that was judged with re-ranking")
+    names = {"seeds": plan.CONTROL.name, **plan.PYRAMIDS[block]}
+    told = []
+    for name, of in found.items():
+        plain, after = (Row(names[name], name, each) for each in ("equal", records.RERANKED))
+        texts = {"row": plain.name, "splits": " ".join(str(each.split) for each in of)}
+        for column, row in (("fused", plain), ("re-ranked", after)):
+            means = figures(found, row).mean()
+            texts[column] = f"{means['rank1']:.1f} / {means['mAP']:.1f}"
+        gained = compared(per_query(found, after), per_query(found, plain))
+        told.append(texts | {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]})
+    print(f"{data}: Rank-1 / mAP, and what re-ranking gains", end="\n\n")
+    show(pd.DataFrame(told))
+
+
 RESTORED = ("bicubic pyramid", "HAN pyramid")
 
 
@@ -242,7 +265,13 @@ def draw(block: str, folder: Path, out: Path) -> None:
     pictures.agreements(out / "agreement.png", found, ["seeds", *plan.PYRAMIDS[block]])
 
 
-SHOWN = {"tables": tables, "ceiling": ceiling, "heights": small_only, "seeds": seeds}
+SHOWN = {
+    "tables": tables,
+    "ceiling": ceiling,
+    "heights": small_only,
+    "reranked": reranked,
+    "seeds": seeds,
+}
 
 
 def main() -> None:

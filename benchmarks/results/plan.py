@@ -63,6 +63,9 @@ POOLED: Params = {"restoration.extractor": "han_light", "restoration.iterations"
 OWN: Params = {"restoration.iterations": 800}
 """A restorer of each split, trained on the split's own people."""
 
+ZERO_SHOT: Params = {"reid.epochs": 0}
+"""The network as its start left it."""
+
 SCRATCH = Block(
     {
         "threads": 1,
@@ -116,7 +119,7 @@ MSMT17 = Block(
         "seeds": Experiment(IDENTITY),
         "han": Experiment(POOLED),
         "bicubic": Experiment({"restoration.extractor": "bicubic"}),
-        "zero_shot": Experiment(POOLED | {"reid.epochs": 0}),
+        "zero_shot": Experiment(POOLED | ZERO_SHOT),
         "plain": Experiment(POOLED | PLAIN),
         "ceiling": Experiment(IDENTITY | {"simulate.ratios": "[]"}, alone=True, sets=("prid2011",)),
     },
@@ -170,7 +173,35 @@ RIVALS = Block(
 )
 """One network each that is to bridge the resolutions without any restoration."""
 
-BLOCKS = {"scratch": SCRATCH, "msmt17": MSMT17, "hypotheses": HYPOTHESES, "rivals": RIVALS}
+POOLED_START = "pooled"
+"""As `reid.pretrained`: the network that `--start` names, from MSMT17 and trained further on the
+pooled crops."""
+
+STARTS = Block(
+    MSMT17.shared,
+    MSMT17.sets,
+    {
+        "seeds": Experiment(IDENTITY, alone=True),
+        "zero_shot": Experiment(IDENTITY | ZERO_SHOT, alone=True),
+        "market1501": Experiment(IDENTITY | {"reid.pretrained": "market1501"}, alone=True),
+        "zero_shot_market1501": Experiment(
+            IDENTITY | ZERO_SHOT | {"reid.pretrained": "market1501"}, alone=True
+        ),
+        "pooled": Experiment(IDENTITY | {"reid.pretrained": POOLED_START}, alone=True),
+        "zero_shot_pooled": Experiment(
+            IDENTITY | ZERO_SHOT | {"reid.pretrained": POOLED_START}, alone=True
+        ),
+    },
+)
+"""One network each, from another start: fine-tuned by the recipe of `MSMT17`, or as it is."""
+
+BLOCKS = {
+    "scratch": SCRATCH,
+    "msmt17": MSMT17,
+    "hypotheses": HYPOTHESES,
+    "rivals": RIVALS,
+    "starts": STARTS,
+}
 
 GROUPS = (
     ("seeds", "aligned", "coupled", "bicubic", "han_own"),
@@ -268,6 +299,7 @@ SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
 PYRAMIDS = {
     "scratch": {"bicubic": "bicubic pyramid", "swinir": "SwinIR pyramid", "han": "HAN pyramid"},
     "rivals": {},
+    "starts": {},
     "msmt17": {
         "bicubic": "bicubic pyramid",
         "han": "HAN pyramid",
@@ -318,6 +350,14 @@ ROWS = {
         Row("ori, queries' features aligned (after VPFA)", "aligned", "ori"),
         Row("ori, semi-coupled dictionaries (after SLD²L)", "coupled", "ori"),
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
+    ],
+    "starts": [
+        Row("ori alone, zero-shot", "zero_shot", "ori"),
+        Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
+        Row("ori alone, zero-shot, from pooled crops", "zero_shot_pooled", "ori"),
+        ORI,
+        Row("ori alone, from Market-1501", "market1501", "ori"),
+        Row("ori alone, from pooled crops", "pooled", "ori"),
     ],
 }
 """Rows of the first two tables of a block."""

@@ -1,6 +1,6 @@
 """Recipes for fine-tuning branch ori from a named start, tried on validation identities alone.
 
-    python -m benchmarks.results.recipes run OUT.csv caviar4reid=FOLDER --splits 0 1 2
+    python -m benchmarks.results.recipes run OUT.csv caviar4reid=FOLDER --splits 0 1 2 --start START
     python -m benchmarks.results.recipes table OUT.csv
 
 Each recipe differs from the plain one in the params that are named, and in luck: its name is in
@@ -69,6 +69,8 @@ TRIPLET = "triplet"
 """The one whose loss is not the pipeline's."""
 CHOSEN = "chosen"
 """The recipe of `plan.MSMT17`: what each set's people prefer, together."""
+POOLED = "pooled"
+"""The same from `--start`: a network from MSMT17 that pooled crops trained further."""
 INSTANCES = {"prid2011": 2}
 """Where people have two crops each, so many make up a batch."""
 
@@ -82,7 +84,7 @@ SHARES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)
 def settings(data: str, recipe: str) -> dict[str, object]:
     """Params of a recipe that differ from the committed ones, but for folder and splits."""
     given = {"data.name": data, "reid.validation_identities": HELD_OUT[data]}
-    if recipe == CHOSEN:  # its share of the start is one of those that are judged
+    if recipe in (CHOSEN, POOLED):  # its share of the start is one of those that are judged
         together = {**plan.MSMT17.shared, **plan.MSMT17.sets[data], "reid.start_weight": 0.0}
         return given | together
     given |= {**plan.START, **RECIPES[recipe]}
@@ -92,12 +94,19 @@ def settings(data: str, recipe: str) -> dict[str, object]:
 
 
 def attempt(
-    data: str, split: int, recipe: str, folder: Path, device_name: str, seed: int
+    data: str,
+    split: int,
+    recipe: str,
+    folder: Path,
+    device_name: str,
+    seed: int,
+    pooled: Path | None,
 ) -> list[dict[str, object]]:
     """Train with a recipe on a split; rows of data, split, recipe, share, mirrored, rank1, mAP.
 
     Args:
         folder: holds the split's crops, as `prepare` leaves them.
+        pooled: the start of recipe `POOLED`.
     """
     given = settings(data, recipe) | {"device": device_name, "seed": seed}
     params = Params.model_validate(with_params(given))
@@ -107,7 +116,7 @@ def attempt(
     store = crops.CropStore(folder / "data/crops" / f"split_{split}")
     rows = store.rows("train")
     pids = store.index.pid.to_numpy()[rows]
-    named = str(reid.pretrained)
+    named = str(pooled if recipe == POOLED else reid.pretrained)
     start = weights_file.read(pretrained.find(named, reid.model, None, folder))
     told = (
         *(resized(store, rows, height, width), pids, reid),
@@ -163,7 +172,7 @@ def prepare(data: str, root: Path, split: int, folder: Path) -> None:
     Workspace(folder).run(settings(data, "plain") | place, "simulate")
 
 
-def _job(job: tuple[str, int, str, Path, str, int]) -> list[dict[str, object]]:
+def _job(job: tuple[str, int, str, Path, str, int, Path | None]) -> list[dict[str, object]]:
     return attempt(*job)
 
 
@@ -174,17 +183,19 @@ def run(
     jobs: int,
     device: str,
     names: Sequence[str],
+    pooled: Path | None = None,
 ) -> None:
     """Try the recipes on each split of each set, several at once, and add rows as they come.
 
     Args:
         out: what is in it already is not tried again.
+        pooled: the start of recipe `POOLED`.
     """
     rows = pd.read_csv(out).to_dict("records") if out.exists() else []
     there = {(row["data"], row["split"], row["recipe"]) for row in rows}
     with tempfile.TemporaryDirectory() as scratch, get_context("fork").Pool(jobs) as pool:
         todo = [
-            (data, split, name, Path(scratch) / f"{data}_{split}", device, 1)
+            (data, split, name, Path(scratch) / f"{data}_{split}", device, 1, pooled)
             for name in names
             for data in sets
             for split in splits
@@ -234,7 +245,8 @@ def main() -> None:
     running.add_argument("out", type=Path)
     running.add_argument("sets", nargs="+", help="NAME=FOLDER")
     running.add_argument("--splits", type=int, nargs="+", default=list(range(10)))
-    running.add_argument("--recipes", nargs="+", default=[*RECIPES, CHOSEN])
+    running.add_argument("--recipes", nargs="+", help="default: all, but pooled without a start")
+    running.add_argument("--start", type=Path, help="of recipe pooled (docs/results.md)")
     running.add_argument("--jobs", type=int, default=1)
     running.add_argument("--device", default="cpu")
     printing_ = actions.add_parser("table")
@@ -248,7 +260,13 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"recipes: {error}")
     sets = {name: Path(root).resolve() for name, root in (each.split("=") for each in told.sets)}
-    run(sets, told.splits, told.out.resolve(), told.jobs, told.device, told.recipes)
+    names = told.recipes or [*RECIPES, CHOSEN, *([POOLED] if told.start else [])]
+    if POOLED in names and not told.start:
+        parser.error("recipe pooled: --start is missing; docs/results.md says how to make one")
+    if told.start and not told.start.is_file():
+        parser.error(f"--start: {told.start} is no file")
+    pooled = told.start.resolve() if told.start else None
+    run(sets, told.splits, told.out.resolve(), told.jobs, told.device, names, pooled)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,16 @@ from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.tables import write_csv, write_json
 from pyramid_reid.evaluation import queries
 from pyramid_reid.evaluation.rankings import Judging, Split, common_splits, evaluate_splits, report
+from pyramid_reid.retrieval.rerank import Rerank
 
 FIXED_WEIGHTS: dict[str, dict[str, float]] = {
     "equal": dict.fromkeys(BRANCHES, 0.25),
     "2:1:1:1": {"ori": 0.4, "h1": 0.2, "h2": 0.2, "h3": 0.2},
 }
 """Fusion weights that nobody chose on this data; the second ones are those of the public code."""
+
+RERANKED = "reranked"
+"""The ranking of equal weights, re-ranked by the published parameters: `evaluation.rerank`."""
 
 CHOSEN_WEIGHTS = ("validation", "oracle_test")
 """Those that `sweep_weights` chooses, by their names in metrics/weights.json."""
@@ -51,7 +55,8 @@ class Record:
             `cpu_seconds` (per stage that ran, and `BY_HAND`), where it ran, and the revision of
             the code, with whether it was `clean`.
         queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
-            percent; rankings are the branches and the names of the fusion weights.
+            percent; rankings are the branches, the names of the fusion weights, and `RERANKED`
+            where all branches were run, in records since it is judged.
     """
 
     split: int
@@ -134,18 +139,24 @@ def _judged(
 ) -> tuple[dict[str, dict[str, float]], list[pd.DataFrame]]:
     """Figures of each branch and of the fusion with each weights; what each query reached, apart.
 
+    Args:
+        weights: the first ones are equal; where all branches were run, also judged re-ranked.
+
     Returns:
         Per ranking its figures in percent; and tables of the same queries, to stand side by side.
     """
     figures: dict[str, dict[str, float]] = {}
     tables: list[pd.DataFrame] = []
+    all_branches = len(folders) == len(BRANCHES)
     for name, of_branches in weights.items():
-        done = evaluate_splits(folders, of_branches, judging)
+        rerank = Rerank() if all_branches and not tables else None
+        done = evaluate_splits(folders, of_branches, judging, rerank)
         reached = queries.table(done).drop(columns="split")
         fused = reached[[f"fused.{figure}" for figure in queries.FIGURES]]
         if not tables:
             tables.append(reached.drop(columns=fused.columns))
-            figures |= {branch: _means(done, branch) for branch in folders}
+            rankings = (*folders, *((RERANKED,) if rerank else ()))
+            figures |= {ranking: _means(done, ranking) for ranking in rankings}
         tables.append(fused.set_axis([f"{name}.{figure}" for figure in queries.FIGURES], axis=1))
         figures[name] = _means(done, "fused")
     return figures, tables

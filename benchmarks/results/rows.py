@@ -67,6 +67,7 @@ class Task:
     given: tuple[tuple[str, object], ...]
     size: plan.Size
     restorers: tuple[tuple[str, Path], ...]
+    start: Path | None
     revision: str | None
     clean: bool
 
@@ -88,9 +89,12 @@ class Task:
 
     def _run(self, name: str) -> records.Record:
         experiment = plan.BLOCKS[self.block].experiments[name]
-        params = plan.settings(self.block, self.data, name, self.size) | dict(self.given)
+        planned = plan.settings(self.block, self.data, name, self.size)
+        params = planned | dict(self.given)
         if params.get("restoration.iterations") == 0:
             params |= restorer(dict(self.restorers), experiment.restorer)
+        if params.get("reid.pretrained") == plan.POOLED_START:
+            params |= pooled_start(self.start)
         place = {"data.root": str(self.root), "data.splits": 1, "data.first_split": self.split}
         workspace = Workspace(self.folder / f"{self.data}_{self.split}_{self.names[0]}")
         used, split = params | place, f"split_{self.split}"
@@ -127,7 +131,8 @@ class Task:
             "cpu_seconds": workspace.seconds | {"all": round(time.process_time() - begun, 1)},
             "clean": self.clean,
             "hardware": records.hardware(str(params.get("device", "cpu"))),
-            "params": {key: value for key, value in params.items() if key not in RESTORER[:1]},
+            "params": {key: value for key, value in params.items() if key != RESTORER[0]}
+            | {key: value for key, value in planned.items() if key == START[0]},
             "revision": self.revision,
             "size": self.size,
             "torch": version("torch"),
@@ -139,6 +144,7 @@ class Task:
 
 
 RESTORER = ("restoration.pretrained", "restoration.pretrained_sha256")
+START = ("reid.pretrained", "reid.pretrained_sha256")
 OPTIONS = {"pooled": "--restorer", "features": "--feature-restorer"}
 """That name the restorers."""
 
@@ -153,6 +159,17 @@ def restorer(found: Mapping[str, Path], name: str) -> dict[str, object]:
         raise UserError(f"{OPTIONS[name]} is missing: docs/results.md says how to make one")
     path = found[name]
     return dict(zip(RESTORER, (str(path), sha256(path)), strict=True))
+
+
+def pooled_start(path: Path | None) -> dict[str, object]:
+    """The params that start from a network which pooled crops trained.
+
+    Raises:
+        UserError: none was named.
+    """
+    if path is None:
+        raise UserError("--start is missing: docs/results.md says how to make one")
+    return dict(zip(START, (str(path), sha256(path)), strict=True))
 
 
 def work(task: Task) -> tuple[str, bool]:
@@ -195,6 +212,7 @@ def tasks(
     given: dict[str, object] = {"device": told.device or usual}
     named = {"pooled": told.restorer, "features": told.feature_restorer}
     restorers = tuple((name, path.resolve()) for name, path in named.items() if path)
+    start = told.start.resolve() if told.start else None
     checkout = provenance.revision(ROOT)  # the code of now, whatever is checked out meanwhile
     of_now = cast("str | None", checkout["commit"]), bool(checkout["clean"])
     experiments = plan.BLOCKS[block].experiments
@@ -213,7 +231,7 @@ def tasks(
                 )
                 if taken:
                     place = block, data, root.resolve(), split, taken, folder.resolve()
-                    used = told.records.resolve(), tuple(given.items()), told.size, restorers
+                    used = told.records.resolve(), tuple(given.items()), told.size, restorers, start
                     found.append(Task(*place, *used, *of_now))
     return found
 
@@ -228,6 +246,8 @@ def commands(block: str, data: str, splits: int, size: plan.Size) -> None:
         params = plan.settings(block, data, name, size)
         if params.get("restoration.iterations") == 0:
             params |= dict(zip(RESTORER, ("$RESTORER", "$SHA256"), strict=True))
+        if params.get("reid.pretrained") == plan.POOLED_START:
+            params |= dict(zip(START, ("$START", "$START_SHA256"), strict=True))
         place = {"data.root": f"$PYRAMID_REID_DATA/{plan.FOLDERS[data]}", "data.splits": splits}
         where = "`ori`" if experiment.alone else "`fused` and the branches"
         print(f"# {name}: {where} in metrics/fusion.json")
@@ -284,6 +304,7 @@ def main() -> None:
     running.add_argument("--experiments", nargs="+", help="only these")
     running.add_argument("--restorer", type=Path, help="trained on pooled crops (docs/results.md)")
     running.add_argument("--feature-restorer", type=Path, help="the same, by `feature_loss`")
+    running.add_argument("--start", type=Path, help="trained on pooled crops (docs/results.md)")
     running.add_argument("--jobs", type=int, default=1, help="at once")
     running.add_argument(
         "--device", choices=("cpu", "cuda"), help="default: cpu, with --paper cuda"

@@ -47,6 +47,31 @@ def test_trials_are_added_to_those_that_are_there(tmp_path, monkeypatch):
     assert set(rows.mAP) == {60.0, 61.0}
 
 
+def test_the_pooled_start_is_tried_only_where_one_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "check_committed", lambda: None)
+    tried_with = []
+    monkeypatch.setattr(recipes, "run", lambda *told: tried_with.append(told[-2:]))
+    start = tmp_path / "start.safetensors"
+    command = ["recipes", "run", str(tmp_path / "out.csv"), f"prid2011={tmp_path}"]
+
+    def started(*arguments):
+        monkeypatch.setattr("sys.argv", [*command, *arguments])
+        recipes.main()
+
+    with pytest.raises(SystemExit):
+        started("--recipes", "pooled")
+    assert "recipe pooled: --start is missing" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        started("--start", str(start))
+    assert f"{start} is no file" in capsys.readouterr().err
+    start.touch()
+    started("--start", str(start))
+    started()
+    (all_names, path), (without, none) = tried_with
+    assert (path, none) == (start, None)
+    assert [*without, "pooled"] == all_names
+
+
 def test_params_that_an_experiment_left_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(workspace, "ROOT", tmp_path)
     params = tmp_path / "params.yaml"

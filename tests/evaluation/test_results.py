@@ -1,6 +1,7 @@
 """Records of experiments and what is told from them, on rankings small enough to count by hand."""
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -38,7 +39,10 @@ ORI, EQUAL = Row("ori", "a", "ori"), Row("fused", "a", "equal")
 def project(folder, split, distmats, validation="ori"):
     """A finished run of one split, as far as `collect` reads it."""
     for branch, distmat in zip(BRANCHES, distmats, strict=True):
-        write(folder / "data/distances" / branch / f"split_{split}", distmat)
+        of_split = folder / "data/distances" / branch / f"split_{split}"
+        write(of_split, distmat)
+        # perfect whatever the distances: what is re-ranked is told from what is fused
+        np.savez(of_split / "features.npz", query=np.eye(2, 3), gallery=np.eye(3))
     chosen = {f"w_{branch}": float(branch == validation) for branch in BRANCHES}
     metrics = {
         "dataset": {"splits_sha256": f"of {split}"},
@@ -66,6 +70,7 @@ def test_a_record_holds_what_each_branch_and_each_weights_reached(record):
     made = record(3, (HALF, GOOD, GOOD, GOOD))
     assert list(made.about["metrics"]) == [
         *BRANCHES,
+        "reranked",
         "equal",
         "2:1:1:1",
         "validation",
@@ -78,6 +83,30 @@ def test_a_record_holds_what_each_branch_and_each_weights_reached(record):
     assert made.queries["ori.rank1"].tolist() == [100, 0]
     assert made.queries["equal.mAP"].tolist() == [100, 100]
     assert made.about["revision"] == "abc"
+
+
+def test_what_re_ranking_gains_is_shown_of_the_records_that_have_it(record, tmp_path, capsys):
+    folder = tmp_path / "msmt17"
+    with pytest.raises(UserError, match="holds no record that was judged with re-ranking"):
+        show_results.reranked("msmt17", "prid2011", folder)
+    made = [replace(record(split, [HALF] * 4), split=split) for split in (0, 1)]
+    given = plan.settings("msmt17", "prid2011", "seeds", "given")
+    for each in made:
+        each.about["params"] = given
+        records.write(folder / "prid2011" / "seeds", each)
+    show_results.reranked("msmt17", "prid2011", folder)
+    (line,) = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("four seeds")
+    ]
+    # one of two people is better, in both splits: a coin's toss
+    assert re.sub(" +", " ", line) == (
+        "four seeds of ori 0 1 50.0 / 75.0 100.0 / 100.0"
+        " +50.0 [+0.0, +100.0] p 1.000 +25.0 [+0.0, +50.0] p 1.000"
+    )
+    older = replace(made[0], about={**made[0].about, "metrics": {"equal": {}}})
+    records.write(folder / "prid2011" / "seeds", older)
+    show_results.reranked("msmt17", "prid2011", folder)
+    assert re.search(r"four seeds of ori +1 +50\.0", capsys.readouterr().out)
 
 
 def test_seconds_are_those_of_the_stages_that_ran():
@@ -233,10 +262,42 @@ def test_the_papers_size_leaves_experiments_what_they_are():
 def test_the_papers_size_runs_on_a_gpu_unless_told_otherwise(tmp_path):
     for device, used in ((None, "cuda"), ("cpu", "cpu")):
         told = argparse.Namespace(device=device, records=tmp_path, size="paper")
-        told.restorer = told.feature_restorer = None
+        told.restorer = told.feature_restorer = told.start = None
         task, *_ = rows.tasks("msmt17", {"prid2011": tmp_path}, [0], ["seeds"], tmp_path, told)
         given = plan.settings(task.block, task.data, "seeds", task.size) | dict(task.given)
         assert given["device"] == used
+
+
+def test_a_start_is_recorded_by_its_hash_and_not_by_its_place(tmp_path, monkeypatch):
+    used = []
+
+    class Folder:
+        folder, output = tmp_path, ""
+
+        def __init__(self, _):
+            self.seconds = {}
+
+        def run(self, params, *_):
+            used.append(params)
+
+    monkeypatch.setattr(rows, "Workspace", Folder)
+    monkeypatch.setattr(rows, "load", lambda _: None)
+    monkeypatch.setattr(rows.records, "collect", lambda *told: told[3])
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"weights")
+    told = argparse.Namespace(device="cpu", records=tmp_path, size="given")
+    told.restorer = told.feature_restorer = None
+    told.start = start
+    task, *_ = rows.tasks("starts", {"prid2011": tmp_path}, [0], ["pooled"], tmp_path, told)
+    about = task._run("pooled")
+    hashed = hashlib.sha256(b"weights").hexdigest()
+    assert (used[0]["reid.pretrained"], used[0]["reid.pretrained_sha256"]) == (str(start), hashed)
+    kept = about["params"]
+    assert (kept["reid.pretrained"], kept["reid.pretrained_sha256"]) == ("pooled", hashed)
+    assert str(tmp_path) not in json.dumps(about)
+    plan.check("starts", "prid2011", "pooled", about)
+    with pytest.raises(UserError, match="--start is missing"):
+        replace(task, start=None)._run("pooled")
 
 
 def test_what_was_recorded_with_other_params_is_neither_skipped_nor_shown(tmp_path, capsys):
@@ -244,7 +305,7 @@ def test_what_was_recorded_with_other_params_is_neither_skipped_nor_shown(tmp_pa
     for name in ("seeds", "han"):
         shutil.copytree(rows.RECORDS / "hypotheses" / "prid2011" / name, folder / name)
     told = argparse.Namespace(device="cpu", records=tmp_path, size="given")
-    told.restorer = told.feature_restorer = None
+    told.restorer = told.feature_restorer = told.start = None
     sets = {"prid2011": tmp_path}
     task, *_ = rows.tasks("hypotheses", sets, [1], ["han"], tmp_path, told)
     assert task.run() == "prid2011, split 1: nothing left to do"
