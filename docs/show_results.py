@@ -58,14 +58,14 @@ def read(block: str, data: str, name: str, folder: Path) -> list[Record]:
 def recorded(block: str, data: str, folder: Path) -> list[Records]:
     """The records of a set's experiments, in groups of the same splits, most splits first.
 
-    Each group has the control of these splits, too.
+    Each group has the control of these splits, too; or what a block has in its place.
 
     Raises:
-        UserError: there is no control, or a record is of other params than its experiment has, or
+        UserError: it is missing, or a record is of other params than its experiment has, or
             of another size than the others.
     """
     names = [name for name in plan.BLOCKS[block].experiments if (folder / data / name).is_dir()]
-    control = plan.CONTROL.experiment
+    control = control_of(block)
     if control not in names:
         raise UserError(
             f"{folder / data / control} is missing: record it by benchmarks/results/rows.py"
@@ -84,15 +84,20 @@ def recorded(block: str, data: str, folder: Path) -> list[Records]:
     ]
 
 
+def control_of(block: str) -> str:
+    """The experiment whose splits a table of the block has."""
+    return plan.COMPARED.get(block, plan.CONTROL).experiment
+
+
 def splits_of(found: Records) -> tuple[int, ...]:
     """Numbers of the splits of aligned records."""
-    return tuple(each.split for each in found[plan.CONTROL.experiment])
+    return tuple(each.split for each in next(iter(found.values())))
 
 
 def tables(block: str, data: str, folder: Path) -> None:
     """Print the tables of a set."""
     for number, found in enumerate(recorded(block, data, folder)):
-        card = found[plan.CONTROL.experiment][0].about["dataset"]
+        card = found[control_of(block)][0].about["dataset"]
         used = {each.about["hardware"] for of in found.values() for each in of}
         asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
         splits = _splits(splits_of(found))
@@ -106,7 +111,9 @@ def tables(block: str, data: str, folder: Path) -> None:
         ]
         show(pd.concat([table(found, rows), pd.DataFrame(published)]).fillna("-"))
         fused = {"four seeds": plan.CONTROL} if plan.PYRAMIDS[block] else {}
-        show(differences(found, rows, {"ori": plan.ORI, **fused}))
+        others = {"ori": plan.ORI} if plan.ORI.experiment in found else {}
+        others |= {"zero-shot": plan.COMPARED[block]} if block in plan.COMPARED else {}
+        show(differences(found, rows, others | fused))
         if fused and not number:
             _first_only(block, found)
 

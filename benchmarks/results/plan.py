@@ -292,6 +292,7 @@ def _alone(name: str, experiment: str) -> list[Row]:
 
 
 ORI = Row("ori alone", "seeds", "ori")
+AS_IT_IS = Row("ori alone, zero-shot", "zero_shot", "ori")
 CONTROL = Row("four seeds of ori", "seeds", "equal")
 SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
 """The same network as `ORI` by other luck: what a difference between two rows may be due to."""
@@ -329,7 +330,7 @@ ROWS = {
         *(Row(name, each, "equal") for each, name in PYRAMIDS["scratch"].items()),
     ],
     "msmt17": [
-        Row("ori alone, zero-shot", "zero_shot", "ori"),
+        AS_IT_IS,
         Row("ori alone, paper's recipe", "plain", "ori"),
         ORI,
         *SEEDS,
@@ -352,7 +353,7 @@ ROWS = {
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
     "starts": [
-        Row("ori alone, zero-shot", "zero_shot", "ori"),
+        AS_IT_IS,
         Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
         Row("ori alone, zero-shot, from pooled crops", "zero_shot_pooled", "ori"),
         ORI,
@@ -364,6 +365,9 @@ ROWS = {
 
 CEILING = Row("ori alone, queries not down-sampled", "ceiling", "ori")
 """Another task: the same people, whose queries are as the camera gave them."""
+
+COMPARED = {"starts": AS_IT_IS}
+"""By block: the row that each of its tables has, where it is not the control."""
 
 OF_SEEDS = {
     "hypotheses": (

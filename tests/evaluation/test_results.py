@@ -348,6 +348,28 @@ def test_a_table_is_headed_by_the_splits_that_are_in_it(tmp_path, capsys):
         assert capsys.readouterr().out.startswith("prid2011: splits 0, 1")
 
 
+def test_starts_are_compared_with_the_network_as_it_is_on_the_splits_of_each(tmp_path, capsys):
+    folder = tmp_path / "starts"
+    for name in ("zero_shot", "zero_shot_pooled", "seeds"):
+        kept = shutil.copytree(
+            rows.RECORDS / "starts" / "prid2011" / name, folder / "prid2011" / name
+        )
+        for path in kept.glob("split_*") if name == "seeds" else ():
+            if path.stem != "split_0":
+                path.unlink()
+    show_results.tables("starts", "prid2011", folder)
+    first, second = capsys.readouterr().out.split("prid2011: ")[1:]
+    assert first.startswith("splits 0 to 9, 100 queries of 100 people in each")
+    assert "mAP − zero-shot" in first
+    assert "− ori" not in first  # which was trained on one of these splits alone
+    assert second.startswith("split 0, 100 queries")
+    assert re.search(r"^ori alone +52\.0", second, re.MULTILINE)
+    assert re.search("mAP − ori.*mAP − zero-shot", second)
+    shutil.rmtree(folder / "prid2011" / "zero_shot")
+    with pytest.raises(UserError, match="zero_shot is missing: record it by"):
+        show_results.tables("starts", "prid2011", folder)
+
+
 def test_blocks_without_pyramids_say_so():
     with pytest.raises(UserError, match="rivals has no pyramids to draw"):
         show_results.draw("rivals", rows.RECORDS / "rivals", Path("nowhere"))
