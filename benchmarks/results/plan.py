@@ -130,7 +130,7 @@ HYPOTHESES = Block(
     MSMT17.shared,
     MSMT17.sets,
     {
-        "seeds": Experiment(IDENTITY, splits=3),
+        "seeds": Experiment(IDENTITY),
         "han": Experiment(POOLED, splits=3),
         "features": Experiment(POOLED, splits=3, restorer="features"),
         "joint": Experiment(POOLED, splits=3, trained="joint"),
