@@ -207,12 +207,19 @@ def tasks(
     folder: Path,
     told: argparse.Namespace,
 ) -> list[Task]:
-    """All tasks, in order of the plan: first what all splits have."""
+    """All tasks, in order of the plan: first what all splits have.
+
+    Raises:
+        UserError: a restorer or start that was named does not exist.
+    """
     usual = "cuda" if told.size == "paper" else "cpu"
     given: dict[str, object] = {"device": told.device or usual}
     named = {"pooled": told.restorer, "features": told.feature_restorer}
     restorers = tuple((name, path.resolve()) for name, path in named.items() if path)
     start = told.start.resolve() if told.start else None
+    for option, path in (*((OPTIONS[name], path) for name, path in restorers), ("--start", start)):
+        if path and not path.exists():
+            raise UserError(f"{option}: {path} does not exist")
     checkout = provenance.revision(ROOT)  # the code of now, whatever is checked out meanwhile
     of_now = cast("str | None", checkout["commit"]), bool(checkout["clean"])
     experiments = plan.BLOCKS[block].experiments

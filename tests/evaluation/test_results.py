@@ -300,6 +300,18 @@ def test_a_start_is_recorded_by_its_hash_and_not_by_its_place(tmp_path, monkeypa
         replace(task, start=None)._run("pooled")
 
 
+@pytest.mark.parametrize("option", ["restorer", "feature_restorer", "start"])
+def test_a_file_that_is_missing_is_named_before_anything_runs(tmp_path, option):
+    named = dict.fromkeys(("restorer", "feature_restorer", "start"))
+    path = tmp_path / "missing.safetensors"
+    told = argparse.Namespace(
+        device="cpu", records=tmp_path, size="given", **{**named, option: path}
+    )
+    said = rf"--{option.replace('_', '-')}: {re.escape(str(path))} does not exist"
+    with pytest.raises(UserError, match=said):
+        rows.tasks("starts", {"prid2011": tmp_path}, [0], ["seeds"], tmp_path, told)
+
+
 def test_what_was_recorded_with_other_params_is_neither_skipped_nor_shown(tmp_path, capsys):
     folder = tmp_path / "hypotheses" / "prid2011"
     for name in ("seeds", "han"):
