@@ -186,25 +186,29 @@ def seeds(block: str, data: str, folder: Path) -> None:
 
 def reranked(block: str, data: str, folder: Path) -> None:
     """Print what re-ranking adds to control and pyramids, in records that were judged with it."""
-    found: dict[str, list[Record]] = {}
-    for name in ("seeds", *plan.PYRAMIDS[block]):
-        of = read(block, data, name, folder) if (folder / data / name).is_dir() else []
-        if kept := [each for each in of if records.RERANKED in each.about["metrics"]]:
-            found[name] = kept
-    if not found:
-        raise UserError(f"{folder / data} holds no record that was judged with re-ranking")
-    names = {"seeds": plan.CONTROL.name, **plan.PYRAMIDS[block]}
     told = []
-    for name, of in found.items():
-        plain, after = (Row(names[name], name, each) for each in ("equal", records.RERANKED))
-        texts = {"row": plain.name, "splits": " ".join(str(each.split) for each in of)}
-        for column, row in (("fused", plain), ("re-ranked", after)):
-            means = figures(found, row).mean()
-            texts[column] = f"{means['rank1']:.1f} / {means['mAP']:.1f}"
-        gained = compared(per_query(found, after), per_query(found, plain))
-        told.append(texts | {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]})
-    print(f"{data}: Rank-1 / mAP, and what re-ranking gains", end="\n\n")
-    show(pd.DataFrame(told))
+    for name, called in {"seeds": plan.CONTROL.name, **plan.PYRAMIDS[block]}.items():
+        of = read(block, data, name, folder) if (folder / data / name).is_dir() else []
+        of = [each for each in of if records.RERANKED_ALONE in each.about["metrics"]]
+        plain = Row(called, name, "equal")
+        for row in (
+            plain,
+            Row(f"{called}, re-ranked", name, records.RERANKED),
+            Row(f"{called}, re-ranked one by one", name, records.RERANKED_ALONE),
+        ):
+            if not of:
+                continue
+            means = figures({name: of}, row).mean()
+            texts = {"row": row.name, "splits": " ".join(str(each.split) for each in of)}
+            texts |= {"Rank-1": f"{means['rank1']:.1f}", "mAP": f"{means['mAP']:.1f}"}
+            if row != plain:
+                gained = compared(per_query({name: of}, row), per_query({name: of}, plain))
+                texts |= {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]}
+            told.append(texts)
+    if not told:
+        raise UserError(f"{folder / data} holds no record that was judged with re-ranking")
+    print(f"{data}: what re-ranking gains", end="\n\n")
+    show(pd.DataFrame(told).fillna(""))
 
 
 RESTORED = ("bicubic pyramid", "HAN pyramid")

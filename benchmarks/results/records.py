@@ -11,7 +11,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,15 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES, Params
 from pyramid_reid.core.tables import write_csv, write_json
 from pyramid_reid.evaluation import queries
-from pyramid_reid.evaluation.rankings import Judging, Split, common_splits, evaluate_splits, report
-from pyramid_reid.retrieval.rerank import Rerank
+from pyramid_reid.evaluation.rankings import (
+    Judging,
+    Split,
+    common_splits,
+    evaluate_splits,
+    joined_features,
+    report,
+)
+from pyramid_reid.retrieval.rerank import Rerank, rerank
 
 FIXED_WEIGHTS: dict[str, dict[str, float]] = {
     "equal": dict.fromkeys(BRANCHES, 0.25),
@@ -33,6 +40,9 @@ FIXED_WEIGHTS: dict[str, dict[str, float]] = {
 
 RERANKED = "reranked"
 """The ranking of equal weights, re-ranked by the published parameters: `evaluation.rerank`."""
+RERANKED_ALONE = "reranked_alone"
+"""The same for each query by itself, as `pyramid-reid search --rerank` does: no other query is a
+neighbour."""
 
 CHOSEN_WEIGHTS = ("validation", "oracle_test")
 """Those that `sweep_weights` chooses, by their names in metrics/weights.json."""
@@ -55,8 +65,8 @@ class Record:
             `cpu_seconds` (per stage that ran, and `BY_HAND`), where it ran, and the revision of
             the code, with whether it was `clean`.
         queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
-            percent; rankings are the branches, the names of the fusion weights, and `RERANKED`
-            where all branches were run, in records since it is judged.
+            percent; rankings are the branches, the names of the fusion weights, and, where all
+            branches were run, `RERANKED` and `RERANKED_ALONE` (older records lack them).
     """
 
     split: int
@@ -149,17 +159,38 @@ def _judged(
     tables: list[pd.DataFrame] = []
     all_branches = len(folders) == len(BRANCHES)
     for name, of_branches in weights.items():
-        rerank = Rerank() if all_branches and not tables else None
-        done = evaluate_splits(folders, of_branches, judging, rerank)
+        of_all = Rerank() if all_branches and not tables else None
+        done = evaluate_splits(folders, of_branches, judging, of_all)
         reached = queries.table(done).drop(columns="split")
         fused = reached[[f"fused.{figure}" for figure in queries.FIGURES]]
         if not tables:
             tables.append(reached.drop(columns=fused.columns))
-            rankings = (*folders, *((RERANKED,) if rerank else ()))
+            rankings = (*folders, *((RERANKED,) if of_all else ()))
             figures |= {ranking: _means(done, ranking) for ranking in rankings}
         tables.append(fused.set_axis([f"{name}.{figure}" for figure in queries.FIGURES], axis=1))
         figures[name] = _means(done, "fused")
+    if all_branches:
+        alone = _each_alone(folders, next(iter(weights.values())), judging, done[0])
+        tables.append(queries.table([alone])[[f"{RERANKED_ALONE}.{f}" for f in queries.FIGURES]])
+        figures[RERANKED_ALONE] = _means([alone], RERANKED_ALONE)
     return figures, tables
+
+
+def _each_alone(
+    folders: Mapping[str, Path], weights: Mapping[str, float], judging: Judging, fused: Split
+) -> Split:
+    """The split, whose queries are re-ranked one by one."""
+    joined = joined_features(
+        {branch: folder / fused.name for branch, folder in folders.items()},
+        *(weights, len(fused.query), len(fused.gallery)),
+    )
+    judge, total = judging.judge(fused.name, fused.query, fused.gallery), sum(weights.values())
+    for draw in range(judge.num_draws):
+        gallery = joined[1][judge.gallery(draw)]
+        for row, query in enumerate(joined[0]):
+            (of_query,) = rerank(query[None], gallery, total, Rerank())
+            judge.judge(row, of_query[1], draw)
+    return replace(fused, results={RERANKED_ALONE: judge.results})
 
 
 def _means(done: Sequence[Split], ranking: str) -> dict[str, float]:

@@ -17,7 +17,7 @@ from benchmarks.results import comparison, demo, heights, pictures, plan, record
 from benchmarks.results.comparison import Row
 from conftest import ROOT
 from PIL import Image
-from test_evaluation import BAD, GOOD, HALF, write
+from test_evaluation import BAD, GOOD, HALF, MARKET, table, write
 
 import show_results
 from pyramid_reid.core import params as params_module
@@ -26,6 +26,7 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.evaluation import queries
 from pyramid_reid.protocol import of_sets
+from pyramid_reid.retrieval.distance import cosine_distances, normalize
 
 OUTPUT = """Running stage 'train_reid@ori':
 > python stages/train_reid.py ori
@@ -75,6 +76,7 @@ def test_a_record_holds_what_each_branch_and_each_weights_reached(record):
         "2:1:1:1",
         "validation",
         "oracle_test",
+        "reranked_alone",
     ]
     assert made.about["metrics"]["ori"]["rank1"] == 50
     assert made.about["metrics"]["ori"]["mAP"] == 75
@@ -95,18 +97,49 @@ def test_what_re_ranking_gains_is_shown_of_the_records_that_have_it(record, tmp_
         each.about["params"] = given
         records.write(folder / "prid2011" / "seeds", each)
     show_results.reranked("msmt17", "prid2011", folder)
-    (line,) = [
-        line for line in capsys.readouterr().out.splitlines() if line.startswith("four seeds")
-    ]
+    told = [re.sub(" +", " ", line).strip() for line in capsys.readouterr().out.splitlines()]
     # one of two people is better, in both splits: a coin's toss
-    assert re.sub(" +", " ", line) == (
-        "four seeds of ori 0 1 50.0 / 75.0 100.0 / 100.0"
-        " +50.0 [+0.0, +100.0] p 1.000 +25.0 [+0.0, +50.0] p 1.000"
-    )
+    gained = "+50.0 [+0.0, +100.0] p 1.000 +25.0 [+0.0, +50.0] p 1.000"
+    assert told[-4:-1] == [
+        "four seeds of ori 0 1 50.0 75.0",
+        f"four seeds of ori, re-ranked 0 1 100.0 100.0 {gained}",
+        f"four seeds of ori, re-ranked one by one 0 1 100.0 100.0 {gained}",
+    ]
     older = replace(made[0], about={**made[0].about, "metrics": {"equal": {}}})
     records.write(folder / "prid2011" / "seeds", older)
     show_results.reranked("msmt17", "prid2011", folder)
     assert re.search(r"four seeds of ori +1 +50\.0", capsys.readouterr().out)
+
+
+def test_queries_that_are_re_ranked_one_by_one_do_not_see_each_other(tmp_path):
+    rng = np.random.default_rng(3)
+    parts = {"query": rng.normal(size=(8, 6)), "gallery": rng.normal(size=(12, 6))}
+    labels = {
+        role: table(np.arange(len(of)) % 4, camid)
+        for camid, (role, of) in enumerate(parts.items(), 1)
+    }
+    folders = {branch: tmp_path / branch for branch in BRANCHES}
+    weights = dict.fromkeys(BRANCHES, 0.25)
+
+    def judged(rows):
+        """Average precision of these queries among each other, of all of them in one evaluation."""
+        features = {
+            "query": normalize(parts["query"][rows]),
+            "gallery": normalize(parts["gallery"]),
+        }
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+            of = {**labels, "query": labels["query"].iloc[rows]}
+            write(folder / "split_0", cosine_distances(*features.values()), of)
+            np.savez(folder / "split_0" / "features.npz", **features)
+        return records._judged(folders, {"equal": weights}, MARKET)
+
+    figures, tables = judged(list(range(8)))
+    whole = pd.concat(tables, axis=1)
+    one_by_one = [pd.concat(judged([row])[1], axis=1)["reranked.mAP"].item() for row in range(8)]
+    np.testing.assert_allclose(whole["reranked_alone.mAP"], one_by_one)
+    assert not np.allclose(whole["reranked.mAP"], one_by_one)
+    assert figures["reranked_alone"]["mAP"] == pytest.approx(np.mean(one_by_one), abs=0.01)
 
 
 def test_seconds_are_those_of_the_stages_that_ran():
