@@ -189,20 +189,21 @@ def reranked(block: str, data: str, folder: Path) -> None:
     told = []
     for name, called in {"seeds": plan.CONTROL.name, **plan.PYRAMIDS[block]}.items():
         of = read(block, data, name, folder) if (folder / data / name).is_dir() else []
-        of = [each for each in of if records.RERANKED_ALONE in each.about["metrics"]]
+        of = [each for each in of if records.RERANKED in each.about["metrics"]]
         plain = Row(called, name, "equal")
         for row in (
             plain,
             Row(f"{called}, re-ranked", name, records.RERANKED),
             Row(f"{called}, re-ranked one by one", name, records.RERANKED_ALONE),
         ):
-            if not of:
+            having = [each for each in of if row.ranking in each.about["metrics"]]
+            if not having:
                 continue
-            means = figures({name: of}, row).mean()
-            texts = {"row": row.name, "splits": " ".join(str(each.split) for each in of)}
+            means = figures({name: having}, row).mean()
+            texts = {"row": row.name, "splits": " ".join(str(each.split) for each in having)}
             texts |= {"Rank-1": f"{means['rank1']:.1f}", "mAP": f"{means['mAP']:.1f}"}
             if row != plain:
-                gained = compared(per_query({name: of}, row), per_query({name: of}, plain))
+                gained = compared(*(per_query({name: having}, each) for each in (row, plain)))
                 texts |= {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]}
             told.append(texts)
     if not told:
