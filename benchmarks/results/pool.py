@@ -1,4 +1,6 @@
-"""Crops of many people to train one restorer on, for all splits of all sets: nobody's test people.
+"""Crops of many people to train one restorer and one start on, for all splits of all sets.
+
+Nobody of them is a test person.
 
     python -m benchmarks.results.pool DATA OUT
 

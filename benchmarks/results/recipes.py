@@ -214,12 +214,16 @@ def run(
             print(f"{number} of {len(todo)}", flush=True)
 
 
-def table(path: Path) -> None:
+def table(path: Path, splits: Sequence[int] | None = None) -> None:
     """Print what each recipe gains over the plain one's last weights, on the same splits.
 
     A share of the start makes a column; a last table tells what mirror images add.
+
+    Args:
+        splits: that alone count, so that recipes tried on other splits can be compared; None: all.
     """
     rows = pd.read_csv(path)
+    rows = rows if splits is None else rows[rows.split.isin(splits)]
     for data, of_data in rows.groupby("data"):
         once = of_data[of_data.mirrored == "no"]
         plain = once[(once.recipe == "plain") & (once["share"] == 0)].set_index("split")
@@ -251,9 +255,10 @@ def main() -> None:
     running.add_argument("--device", default="cpu")
     printing_ = actions.add_parser("table")
     printing_.add_argument("out", type=Path)
+    printing_.add_argument("--splits", type=int, nargs="+", help="that alone count; default: all")
     told = parser.parse_args()
     if told.action == "table":
-        table(told.out)
+        table(told.out, told.splits)
         return
     try:
         check_committed()

@@ -91,10 +91,9 @@ class Task:
         experiment = plan.BLOCKS[self.block].experiments[name]
         planned = plan.settings(self.block, self.data, name, self.size)
         params = planned | dict(self.given)
-        if params.get("restoration.iterations") == 0:
-            params |= restorer(dict(self.restorers), experiment.restorer)
-        if params.get("reid.pretrained") == plan.POOLED_START:
-            params |= pooled_start(self.start)
+        params |= taken_over(
+            self.block, self.data, name, self.size, dict(self.restorers), self.start
+        )
         place = {"data.root": str(self.root), "data.splits": 1, "data.first_split": self.split}
         workspace = Workspace(self.folder / f"{self.data}_{self.split}_{self.names[0]}")
         used, split = params | place, f"split_{self.split}"
@@ -172,6 +171,27 @@ def pooled_start(path: Path | None) -> dict[str, object]:
     return dict(zip(START, (str(path), sha256(path)), strict=True))
 
 
+def taken_over(
+    block: str,
+    data: str,
+    name: str,
+    size: plan.Size,
+    restorers: Mapping[str, Path],
+    start: Path | None,
+) -> dict[str, object]:
+    """The params of an experiment that name a restorer and a start of others, where it needs them.
+
+    Raises:
+        UserError: one that it needs was not named.
+    """
+    planned, given = plan.settings(block, data, name, size), dict[str, object]()
+    if planned.get("restoration.iterations") == 0:
+        given |= restorer(restorers, plan.BLOCKS[block].experiments[name].restorer)
+    if planned.get("reid.pretrained") == plan.POOLED_START:
+        given |= pooled_start(start)
+    return given
+
+
 def work(task: Task) -> tuple[str, bool]:
     """Run a task in a process of a pool; returns a line about it, and whether it succeeded."""
     start_torch("cpu", 1)
@@ -210,7 +230,7 @@ def tasks(
     """All tasks, in order of the plan: first what all splits have.
 
     Raises:
-        UserError: a restorer or start that was named does not exist.
+        UserError: a restorer or start does not exist, or none is named where one is needed.
     """
     usual = "cuda" if told.size == "paper" else "cpu"
     given: dict[str, object] = {"device": told.device or usual}
@@ -236,6 +256,10 @@ def tasks(
                     and data in experiments[name].sets
                     and split < experiments[name].splits
                 )
+                for name in taken:
+                    record = told.records / block / data / name / f"split_{split}.json"
+                    if not record.exists():
+                        taken_over(block, data, name, told.size, dict(restorers), start)
                 if taken:
                     place = block, data, root.resolve(), split, taken, folder.resolve()
                     used = told.records.resolve(), tuple(given.items()), told.size, restorers, start

@@ -86,3 +86,26 @@ def test_params_that_an_experiment_left_are_refused(tmp_path, monkeypatch):
     params.write_text("seed: 2\n")
     with pytest.raises(UserError, match=r"not as committed.* run git checkout params\.yaml"):
         workspace.check_committed()
+
+
+def test_recipes_of_other_splits_are_compared_on_those_they_share(tmp_path, capsys):
+    reached = {("plain", 0): 40.0, ("plain", 1): 60.0, ("ema 0.98", 0): 50.0, ("ema 0.98", 1): 60.0}
+    reached |= {("chosen", 0): 45.0}
+    rows = [
+        {"data": "prid2011", "recipe": recipe, "split": split, "share": 0.0, "mirrored": mirrored}
+        | {"rank1": value, "mAP": value}
+        for (recipe, split), value in reached.items()
+        for mirrored in ("no", "yes")
+    ]
+    path = tmp_path / "recipes.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+    def gains(*splits):
+        recipes.table(path, *splits)
+        lines = capsys.readouterr().out.partition("validation mAP")[0].splitlines()
+        return {
+            line[:8].strip(): float(line.split()[-1]) for line in lines if line[:1] in {"c", "e"}
+        }
+
+    assert gains() == {"chosen": 5, "ema 0.98": 5}
+    assert gains([0]) == {"chosen": 5, "ema 0.98": 10}

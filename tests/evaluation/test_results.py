@@ -345,6 +345,27 @@ def test_a_file_that_is_missing_is_named_before_anything_runs(tmp_path, option):
         rows.tasks("starts", {"prid2011": tmp_path}, [0], ["seeds"], tmp_path, told)
 
 
+@pytest.mark.parametrize(
+    ("block", "name", "said"),
+    [
+        ("starts", "pooled", "--start is missing"),
+        ("hypotheses", "han", "--restorer is missing"),
+        ("hypotheses", "features", "--feature-restorer is missing"),
+    ],
+)
+def test_what_is_not_named_is_missed_before_anything_runs_and_not_where_all_is_recorded(
+    tmp_path, block, name, said
+):
+    told = argparse.Namespace(device="cpu", records=tmp_path, size="given")
+    told.restorer = told.feature_restorer = told.start = None
+    sets = {"prid2011": tmp_path}
+    with pytest.raises(UserError, match=said):
+        rows.tasks(block, sets, [0], ["seeds", name], tmp_path, told)
+    (tmp_path / block / "prid2011" / name).mkdir(parents=True)
+    (tmp_path / block / "prid2011" / name / "split_0.json").touch()
+    assert len(rows.tasks(block, sets, [0], ["seeds", name], tmp_path, told)) == 2
+
+
 def test_what_was_recorded_with_other_params_is_neither_skipped_nor_shown(tmp_path, capsys):
     folder = tmp_path / "hypotheses" / "prid2011"
     for name in ("seeds", "han"):
