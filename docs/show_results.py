@@ -98,11 +98,12 @@ def tables(block: str, data: str, folder: Path) -> None:
     """Print the tables of a set."""
     for number, found in enumerate(recorded(block, data, folder)):
         card = found[control_of(block)][0].about["dataset"]
-        used = {each.about["hardware"] for of in found.values() for each in of}
+        rows = of_experiments(found, plan.ROWS[block])
+        shown = {row.experiment for row in rows}
+        used = {each.about["hardware"] for name in shown for each in found[name]}
         asked = f"{card['query_images']:.0f} queries of {card['query_identities']:.0f} people"
         splits = _splits(splits_of(found))
         print(f"{data}: {splits}, {asked} in each; {'; '.join(sorted(used))}", end="\n\n")
-        rows = of_experiments(found, plan.ROWS[block])
         if number:  # what the first tables have is not told again
             rows = [row for row in rows if row.experiment != "seeds" or row in BASELINES]
         published = [
@@ -113,6 +114,7 @@ def tables(block: str, data: str, folder: Path) -> None:
         fused = {"four seeds": plan.CONTROL} if plan.PYRAMIDS[block] else {}
         others = {"ori": plan.ORI} if plan.ORI.experiment in found else {}
         others |= {"zero-shot": plan.COMPARED[block]} if block in plan.COMPARED else {}
+        others |= {"eight seeds": plan.EIGHT} if plan.EIGHT.experiment in found else {}
         show(differences(found, rows, others | fused))
         if fused and not number:
             _first_only(block, found)

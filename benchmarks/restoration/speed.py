@@ -5,6 +5,7 @@ Prints one figure per line, `NAME VALUE UNIT`:
     python -m benchmarks.restoration.speed                       # crops of made-up sizes
     python -m benchmarks.restoration.speed --data-root FOLDER    # those of FOLDER/CAVIAR4REID
     python -m benchmarks.restoration.speed --part training       # this one alone
+    python -m benchmarks.restoration.speed --device cuda         # all but arithmetic, on a GPU
     python -m benchmarks.restoration.speed --quick
 
 `generation` stands beside one crop at a time in the default memory format, padded by what is
@@ -14,7 +15,8 @@ decodes images, cuts patches, and trains the same network in the default memory 
 and timm's operators alone. Both sides alternate in one run, the other one in a process of its own;
 figures are medians. Arithmetic counts multiplications and additions that products and convolutions
 have by their definition (`torch.utils.flop_counter`), 2 per multiply-add: Winograd's convolutions
-do fewer.
+do fewer. On a GPU, both sides compute there, with the published sizes, too; ours trains in
+bfloat16, as the pipeline does.
 """
 
 from __future__ import annotations
@@ -75,12 +77,16 @@ SIZES: dict[str, Size] = PUBLISHED | {
 }
 Batch = tuple[Tensor, list[Tensor]]
 SMALL, ALL = (DEMO, "swinir_light", "han_light"), (DEMO, *PUBLISHED)
+COMPARED = {"cpu": SMALL, "cuda": tuple(PUBLISHED)}
+"""What is compared, by device: a CPU would take hours for the large ones."""
+BATCH_PIXELS = {"cpu": PARAMS.generation.batch_pixels, "cuda": 2**17}
+"""The latter is that of the preset `paper`."""
 
 
-def network(name: str) -> Reconstructor:
+def network(name: str, device: str = "cpu") -> Reconstructor:
     """A network with the heads of the paper's size, or the demo's for small ones."""
     size, head_dim = SIZES[name], 16 if name in SMALL else 64
-    return build(Architecture(size=size, head_dim=head_dim, scales=SCALES), seed=0)
+    return build(Architecture(size=size, head_dim=head_dim, scales=SCALES), seed=0).to(device)
 
 
 def channels_first(model: Reconstructor) -> Reconstructor:
@@ -126,14 +132,16 @@ def one_at_a_time(model: Reconstructor, images: Sequence[Pixels]) -> None:
         x = to_tensor(image[None]).contiguous()
         height, width = image.shape[:2]
         padding = (0, WINDOW - width % WINDOW, 0, WINDOW - height % WINDOW)
-        for restored, scale in zip(model(F.pad(x, padding, mode="replicate")), SCALES, strict=True):
+        padded = F.pad(x, padding, mode="replicate").to(model.mean.device)
+        for restored, scale in zip(model(padded), SCALES, strict=True):
             to_pixels(restored[:, :, : height * scale, : width * scale])
 
 
 def in_batches(model: Reconstructor, images: Sequence[Pixels]) -> None:
     """Restore as `generate_pyramid` does."""
     sizes = [(image.shape[0], image.shape[1]) for image in images]
-    batches = dict(enumerate(plan(sizes, PARAMS.generation.batch_pixels, model.batch_multiple)))
+    pixels = BATCH_PIXELS[model.mean.device.type]
+    batches = dict(enumerate(plan(sizes, pixels, model.batch_multiple)))
     for _ in restore_batches(model, batches, images.__getitem__, PARAMS.threads):
         pass
 
@@ -150,11 +158,11 @@ def restored(name: str, root: Path | None, *, quick: bool) -> list[Pixels]:
     return crops(root, 16 if quick else 48 if name == "swinir_light" else 128)
 
 
-def generation(root: Path | None, *, quick: bool) -> None:
+def generation(root: Path | None, device: str, *, quick: bool) -> None:
     """Crops per second of both ways."""
-    for name in (DEMO,) if quick else SMALL:
-        images, ours = restored(name, root, quick=quick), network(name).eval()
-        with OtherProcess("generation", name, int(quick), root or "") as process:
+    for name in (DEMO,) if quick else COMPARED[device]:
+        images, ours = restored(name, root, quick=quick), network(name, device).eval()
+        with OtherProcess("generation", name, int(quick), root or "", device) as process:
             fast, slow = beside(1 if quick else 5, lambda: in_batches(ours, images), process)  # noqa: B023 - called at once
         show(f"{name}.generation", len(images) / fast, "crops/s")
         show(f"{name}.generation_one_at_a_time", len(images) / slow, "crops/s")
@@ -188,27 +196,27 @@ def large_crops(root: Path | None) -> list[Pixels]:
     ]
 
 
-def training(root: Path | None, *, quick: bool) -> None:
+def training(root: Path | None, device: str, *, quick: bool) -> None:
     """Iterations per second of both ways."""
     block = 2 if quick else 8
     sampler = PatchSampler([make_pair(image, SCALES) for image in large_crops(root)], PATCH, SCALES)
-    for name in (DEMO,) if quick else SMALL:
+    for name in (DEMO,) if quick else COMPARED[device]:
         with (
-            OtherProcess("training", name, int(quick), root or "") as process,
+            OtherProcess("training", name, int(quick), root or "", device) as process,
             single_threads(PARAMS.threads) as pool,
         ):
-            work = _ours(network(name).train(), sampler, block, pool)
+            work = _ours(network(name, device).train(), sampler, block, pool)
             fast, slow = beside(1 if quick else 5, work, process)
         show(f"{name}.training", block / fast, "iterations/s")
         show(f"{name}.training_plain_loop", block / slow, "iterations/s")
         show(f"{name}.training_speedup", slow / fast, "x")
 
 
-def run_child(what: str, name: str, quick: str, root: str) -> None:
+def run_child(what: str, name: str, quick: str, root: str, device: str) -> None:
     """The other side of a comparison, with torch's own settings but for the number of threads."""
     torch.set_num_threads(PARAMS.threads)
     folder = Path(root) if root else None
-    model = channels_first(network(name))
+    model = channels_first(network(name, device))
     if what == "generation":
         images = restored(name, folder, quick=bool(int(quick)))
         with as_published():
@@ -236,15 +244,23 @@ def _ours(
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     mean = AveragedModel(model, multi_avg_fn=running_mean)
     generator = torch.Generator().manual_seed(0)
+    parts = PARAMS.threads if model.mean.device.type == "cpu" else 1
 
     def work() -> None:
         for _ in range(block):
             low, targets = sampler.batch(BATCH, generator)
-            backward(model, low, targets, (1, 1, 1), pool, PARAMS.threads)
+            backward(model, low, targets, (1, 1, 1), pool, parts)
             optimizer.step()
             mean.update_parameters(model)
+        _finish(model)
 
     return work
+
+
+def _finish(model: Reconstructor) -> None:
+    """Wait for a GPU, which goes on when Python is done."""
+    if model.mean.device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _theirs(model: Reconstructor, batches: Iterator[Batch], block: int) -> Callable[[], None]:
@@ -253,17 +269,23 @@ def _theirs(model: Reconstructor, batches: Iterator[Batch], block: int) -> Calla
 
     def work() -> None:
         for _ in range(block):
-            low, targets = next(batches)
+            low, *targets = (each.to(model.mean.device) for each in _flat(next(batches)))
             losses = [F.l1_loss(y, t) for y, t in zip(model(low), targets, strict=True)]
             optimizer.zero_grad()
             torch.stack(losses).mean().backward()
             optimizer.step()
             mean.update_parameters(model)
+        _finish(model)
 
     return work
 
 
-def arithmetic(_: Path | None, *, quick: bool) -> None:
+def _flat(batch: Batch) -> list[Tensor]:
+    low, targets = batch
+    return [low, *targets]
+
+
+def arithmetic(_: Path | None, _device: str, *, quick: bool) -> None:
     """GFLOP/s of a large product, and of each network in inference and in training."""
     a = torch.rand(2048, 2048)
     (seconds,) = alternate(3, lambda: a @ a)
@@ -309,16 +331,24 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help="this one alone")
     parser.add_argument("--quick", action="store_true", help="few crops, the demo's network alone")
     parser.add_argument("--data-root", type=Path, help="folder that holds CAVIAR4REID/")
-    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--device", choices=COMPARED, default="cpu", help="default: cpu")
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         run_child(*arguments.child)
         return
-    start_torch("cpu", PARAMS.threads)
+    device = arguments.device
+    start_torch(device, PARAMS.threads)
     kind = "CAVIAR4REID" if arguments.data_root else "made-up sizes"
-    print(f"# {platform.machine()}, {os.cpu_count()} cores, {PARAMS.threads} threads; {kind}")
-    for part in [arguments.part] if arguments.part else PARTS:
-        PARTS[part](arguments.data_root, quick=arguments.quick)
+    where = f"{platform.machine()}, {os.cpu_count()} cores, {PARAMS.threads} threads"
+    if device == "cuda":
+        where = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    print(f"# {where}; {kind}")
+    parts = [arguments.part] if arguments.part else [*PARTS]
+    if device == "cuda" and "arithmetic" in parts:
+        parts.remove("arithmetic")  # of the kernels, which are the CPU's
+    for part in parts:
+        PARTS[part](arguments.data_root, device, quick=arguments.quick)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class Experiment:
         splits: as many of the first ones.
         restorer: that it takes where it trains none: of `pool`, or what `feature_loss` made of it.
         seed: of the four trainings alone: people, splits and restorer stay those of seed 1.
+        seeds: networks of each branch, trained by seeds 1, 2, …, whose distances are averaged.
         trained: how its networks are trained where no stage does it: a function of `rivals`.
         aligned: how `rivals.align` moves features between the resolutions, where it does.
     """
@@ -39,6 +40,7 @@ class Experiment:
     splits: int = 10
     restorer: Literal["pooled", "features"] = "pooled"
     seed: int = 1
+    seeds: int = 1
     trained: Literal["", "joint", "invariant"] = ""
     aligned: Literal["", "residual", "coupled"] = ""
 
@@ -122,6 +124,10 @@ MSMT17 = Block(
         "zero_shot": Experiment(POOLED | ZERO_SHOT),
         "plain": Experiment(POOLED | PLAIN),
         "ceiling": Experiment(IDENTITY | {"simulate.ratios": "[]"}, alone=True, sets=("prid2011",)),
+        "seeds_2": Experiment(IDENTITY, sets=("prid2011",), seed=2),
+        "han_2": Experiment(POOLED, sets=("prid2011",), seed=2),
+        "seeds_3": Experiment(IDENTITY, sets=("prid2011",), seed=3),
+        "han_3": Experiment(POOLED, sets=("prid2011",), seed=3),
     },
 )
 """OSNet-x0.25 from MSMT17, 256×128; recipe and its strengths chosen by `recipes`."""
@@ -195,16 +201,32 @@ STARTS = Block(
 )
 """One network each, from another start: fine-tuned by the recipe of `MSMT17`, or as it is."""
 
+ENSEMBLES = Block(
+    MSMT17.shared,
+    {"caviar4reid": MSMT17.sets["caviar4reid"] | {"reid.pretrained": POOLED_START}},
+    {
+        name: Experiment(params, sets=("caviar4reid",), seeds=seeds)
+        for name, params, seeds in (
+            ("seeds", IDENTITY, 1),
+            ("seeds_both", IDENTITY, 2),
+            ("bicubic", {"restoration.extractor": "bicubic"}, 1),
+            ("bicubic_both", {"restoration.extractor": "bicubic"}, 2),
+        )
+    },
+)
+"""Four and eight networks, from the start that was better on CAVIAR4REID's validation people."""
+
 BLOCKS = {
     "scratch": SCRATCH,
     "msmt17": MSMT17,
     "hypotheses": HYPOTHESES,
     "rivals": RIVALS,
     "starts": STARTS,
+    "ensembles": ENSEMBLES,
 }
 
 GROUPS = (
-    ("seeds", "aligned", "coupled", "bicubic", "han_own"),
+    ("seeds", "seeds_both", "aligned", "coupled", "bicubic", "bicubic_both", "han_own"),
     ("han", "zero_shot", "plain", "ceiling", "mixed", "swinir_own"),
 )
 """Experiments that share a workspace, and so what they have in common; each other has its own."""
@@ -236,7 +258,7 @@ def settings(block: str, data: str, experiment: str, size: Size) -> dict[str, ob
     """
     of = BLOCKS[block]
     changes = dict(of.experiments[experiment].params)
-    given = {"data.name": data, **of.shared, **of.sets[data]}
+    given = {"data.name": data, **of.shared, **of.sets.get(data, {})}
     if size == "paper":
         given |= paper(starts="reid.pretrained" in given)
         changes = {
@@ -294,6 +316,8 @@ def _alone(name: str, experiment: str) -> list[Row]:
 ORI = Row("ori alone", "seeds", "ori")
 AS_IT_IS = Row("ori alone, zero-shot", "zero_shot", "ori")
 CONTROL = Row("four seeds of ori", "seeds", "equal")
+EIGHT = Row("eight seeds of ori", "seeds_both", "equal")
+"""The control of a pyramid whose branches have two networks each."""
 SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
 """The same network as `ORI` by other luck: what a difference between two rows may be due to."""
 
@@ -306,6 +330,11 @@ PYRAMIDS = {
         "han": "HAN pyramid",
         "zero_shot": "HAN pyramid, zero-shot",
         "plain": "HAN pyramid, paper's recipe",
+    },
+    "ensembles": {
+        "bicubic": "bicubic pyramid",
+        EIGHT.experiment: EIGHT.name,
+        "bicubic_both": "bicubic pyramid, two seeds",
     },
     "hypotheses": {
         "han": "HAN pyramid",
@@ -352,6 +381,11 @@ ROWS = {
         Row("ori, semi-coupled dictionaries (after SLD²L)", "coupled", "ori"),
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
+    "ensembles": [
+        ORI,
+        CONTROL,
+        *(Row(name, each, "equal") for each, name in PYRAMIDS["ensembles"].items()),
+    ],
     "starts": [
         AS_IT_IS,
         Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
@@ -369,13 +403,14 @@ CEILING = Row("ori alone, queries not down-sampled", "ceiling", "ori")
 COMPARED = {"starts": AS_IT_IS}
 """By block: the row that each of its tables has, where it is not the control."""
 
-OF_SEEDS = {
-    "hypotheses": (
+OF_SEEDS = dict.fromkeys(
+    ("hypotheses", "msmt17"),
+    (
         (CONTROL, Row("HAN pyramid", "han", "equal")),
         (Row(CONTROL.name, "seeds_2", "equal"), Row("HAN pyramid", "han_2", "equal")),
         (Row(CONTROL.name, "seeds_3", "equal"), Row("HAN pyramid", "han_3", "equal")),
-    )
-}
+    ),
+)
 """By block: control and pyramid, by the seed of their trainings: 1, 2, 3."""
 
 SCHEMES = (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
