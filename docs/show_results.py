@@ -114,7 +114,6 @@ def tables(block: str, data: str, folder: Path) -> None:
         fused = {"four seeds": plan.CONTROL} if plan.PYRAMIDS[block] else {}
         others = {"ori": plan.ORI} if plan.ORI.experiment in found else {}
         others |= {"zero-shot": plan.COMPARED[block]} if block in plan.COMPARED else {}
-        others |= {"eight seeds": plan.EIGHT} if plan.EIGHT.experiment in found else {}
         show(differences(found, rows, others | fused))
         if fused and not number:
             _first_only(block, found)

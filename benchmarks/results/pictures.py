@@ -26,9 +26,7 @@ from pyramid_reid.evaluation import queries
 STYLES = {
     "seeds": ("#000000", "o"),
     "mixed": ("#E69F00", "s"),
-    "seeds_both": ("#000000", "s"),
     "bicubic": ("#999999", "^"),
-    "bicubic_both": ("#999999", "D"),
     "swinir": ("#0072B2", "D"),
     "han": ("#CC79A7", "v"),
     "zero_shot": ("#009E73", "P"),

@@ -29,7 +29,6 @@ class Experiment:
         splits: as many of the first ones.
         restorer: that it takes where it trains none: of `pool`, or what `feature_loss` made of it.
         seed: of the four trainings alone: people, splits and restorer stay those of seed 1.
-        seeds: networks of each branch, trained by seeds 1, 2, …, whose distances are averaged.
         trained: how its networks are trained where no stage does it: a function of `rivals`.
         aligned: how `rivals.align` moves features between the resolutions, where it does.
     """
@@ -40,7 +39,6 @@ class Experiment:
     splits: int = 10
     restorer: Literal["pooled", "features"] = "pooled"
     seed: int = 1
-    seeds: int = 1
     trained: Literal["", "joint", "invariant"] = ""
     aligned: Literal["", "residual", "coupled"] = ""
 
@@ -124,10 +122,6 @@ MSMT17 = Block(
         "zero_shot": Experiment(POOLED | ZERO_SHOT),
         "plain": Experiment(POOLED | PLAIN),
         "ceiling": Experiment(IDENTITY | {"simulate.ratios": "[]"}, alone=True, sets=("prid2011",)),
-        "seeds_2": Experiment(IDENTITY, sets=("prid2011",), seed=2),
-        "han_2": Experiment(POOLED, sets=("prid2011",), seed=2),
-        "seeds_3": Experiment(IDENTITY, sets=("prid2011",), seed=3),
-        "han_3": Experiment(POOLED, sets=("prid2011",), seed=3),
     },
 )
 """OSNet-x0.25 from MSMT17, 256×128; recipe and its strengths chosen by `recipes`."""
@@ -201,20 +195,15 @@ STARTS = Block(
 )
 """One network each, from another start: fine-tuned by the recipe of `MSMT17`, or as it is."""
 
-ENSEMBLES = Block(
+POOLED_PYRAMID = Block(
     MSMT17.shared,
     {"caviar4reid": MSMT17.sets["caviar4reid"] | {"reid.pretrained": POOLED_START}},
     {
-        name: Experiment(params, sets=("caviar4reid",), seeds=seeds)
-        for name, params, seeds in (
-            ("seeds", IDENTITY, 1),
-            ("seeds_both", IDENTITY, 2),
-            ("bicubic", {"restoration.extractor": "bicubic"}, 1),
-            ("bicubic_both", {"restoration.extractor": "bicubic"}, 2),
-        )
+        "seeds": Experiment(IDENTITY, sets=("caviar4reid",)),
+        "bicubic": Experiment({"restoration.extractor": "bicubic"}, sets=("caviar4reid",)),
     },
 )
-"""Four and eight networks, from the start that was better on CAVIAR4REID's validation people."""
+"""Control and pyramid from the start that was the best one on CAVIAR4REID's validation people."""
 
 BLOCKS = {
     "scratch": SCRATCH,
@@ -222,11 +211,11 @@ BLOCKS = {
     "hypotheses": HYPOTHESES,
     "rivals": RIVALS,
     "starts": STARTS,
-    "ensembles": ENSEMBLES,
+    "pooled": POOLED_PYRAMID,
 }
 
 GROUPS = (
-    ("seeds", "seeds_both", "aligned", "coupled", "bicubic", "bicubic_both", "han_own"),
+    ("seeds", "aligned", "coupled", "bicubic", "han_own"),
     ("han", "zero_shot", "plain", "ceiling", "mixed", "swinir_own"),
 )
 """Experiments that share a workspace, and so what they have in common; each other has its own."""
@@ -316,8 +305,6 @@ def _alone(name: str, experiment: str) -> list[Row]:
 ORI = Row("ori alone", "seeds", "ori")
 AS_IT_IS = Row("ori alone, zero-shot", "zero_shot", "ori")
 CONTROL = Row("four seeds of ori", "seeds", "equal")
-EIGHT = Row("eight seeds of ori", "seeds_both", "equal")
-"""The control of a pyramid whose branches have two networks each."""
 SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
 """The same network as `ORI` by other luck: what a difference between two rows may be due to."""
 
@@ -325,16 +312,12 @@ PYRAMIDS = {
     "scratch": {"bicubic": "bicubic pyramid", "swinir": "SwinIR pyramid", "han": "HAN pyramid"},
     "rivals": {},
     "starts": {},
+    "pooled": {"bicubic": "bicubic pyramid"},
     "msmt17": {
         "bicubic": "bicubic pyramid",
         "han": "HAN pyramid",
         "zero_shot": "HAN pyramid, zero-shot",
         "plain": "HAN pyramid, paper's recipe",
-    },
-    "ensembles": {
-        "bicubic": "bicubic pyramid",
-        EIGHT.experiment: EIGHT.name,
-        "bicubic_both": "bicubic pyramid, two seeds",
     },
     "hypotheses": {
         "han": "HAN pyramid",
@@ -381,10 +364,12 @@ ROWS = {
         Row("ori, semi-coupled dictionaries (after SLD²L)", "coupled", "ori"),
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
-    "ensembles": [
+    "pooled": [
         ORI,
+        *SEEDS,
+        *_alone("bicubic", "bicubic"),
         CONTROL,
-        *(Row(name, each, "equal") for each, name in PYRAMIDS["ensembles"].items()),
+        Row("bicubic pyramid", "bicubic", "equal"),
     ],
     "starts": [
         AS_IT_IS,
@@ -403,14 +388,13 @@ CEILING = Row("ori alone, queries not down-sampled", "ceiling", "ori")
 COMPARED = {"starts": AS_IT_IS}
 """By block: the row that each of its tables has, where it is not the control."""
 
-OF_SEEDS = dict.fromkeys(
-    ("hypotheses", "msmt17"),
-    (
+OF_SEEDS = {
+    "hypotheses": (
         (CONTROL, Row("HAN pyramid", "han", "equal")),
         (Row(CONTROL.name, "seeds_2", "equal"), Row("HAN pyramid", "han_2", "equal")),
         (Row(CONTROL.name, "seeds_3", "equal"), Row("HAN pyramid", "han_3", "equal")),
-    ),
-)
+    )
+}
 """By block: control and pyramid, by the seed of their trainings: 1, 2, 3."""
 
 SCHEMES = (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)

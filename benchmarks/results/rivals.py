@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,32 +77,6 @@ def again(workspace: Path, split: str, params: Params, out: Path, seed: int) -> 
         with contextlib.redirect_stdout(io.StringIO()):
             model, _ = loop.train(*told)
         _save(out, [branch], split, model, reid, start)
-
-
-def joined(workspace: Path, split: str, params: Params, out: Path, seed: int) -> None:
-    """Train the four networks by another seed, and average their distances with those of before.
-
-    Features stand side by side, so that the cosine of two crops is the mean of both networks' own.
-
-    Args:
-        workspace: whose data/distances are written anew.
-        out: for the networks.
-    """
-    again(workspace, split, params, out, seed)
-    device, _ = _start(params)
-    for branch in BRANCHES:
-        model, height, width = osnet.load(out / branch / split / "model.safetensors")
-        extract = Extractor(model, device, height, width, mirrored=params.distances.mirrored)
-        store = crops.CropStore(_crops(workspace, branch) / split)
-        folder = workspace / "data/distances" / branch / split
-        with np.load(folder / "features.npz") as file:
-            features = {role: file[role] for role in ("query", "gallery")}
-        for role, found in features.items():
-            own = normalize(extract(resized(store, store.rows(role), height, width)))
-            # each further network weighs as much as each before: all have the same length
-            features[role] = normalize(np.hstack([found * math.sqrt(seed - 1), own]))
-        np.savez(folder / "features.npz", query=features["query"], gallery=features["gallery"])
-        write_cosine_distances(folder / "distmat.npy", **features)
 
 
 def invariant(workspace: Path, split: str, params: Params, out: Path) -> None:

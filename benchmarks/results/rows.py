@@ -126,17 +126,6 @@ class Task:
             rivals.align(workspace.folder, split, read, experiment.aligned)
             workspace.seconds[records.BY_HAND] = round(time.process_time() - started, 1)
             workspace.forget("distances ori")
-        if experiment.seeds > 1:
-            read = Params.model_validate(with_params(used))
-            started = time.process_time()
-            for seed in range(2, experiment.seeds + 1):
-                out = workspace.folder / f"{name}_{seed}"
-                rivals.joined(workspace.folder, split, read, out, seed)
-            workspace.seconds[records.BY_HAND] = round(time.process_time() - started, 1)
-            workspace.forget("sweep_weights")
-            workspace.run(used, "sweep_weights")
-            for branch in BRANCHES:
-                workspace.forget(f"distances {branch}")
         about = {
             "cpu_seconds": workspace.seconds | {"all": round(time.process_time() - begun, 1)},
             "clean": self.clean,
@@ -281,8 +270,7 @@ def tasks(
 def commands(block: str, data: str, splits: int, size: plan.Size) -> None:
     """Print the command of each experiment that DVC runs, and where it leaves the figures."""
     for name, experiment in plan.BLOCKS[block].experiments.items():
-        own = experiment.trained or experiment.aligned
-        own = own or max(experiment.seed, experiment.seeds) != 1
+        own = experiment.trained or experiment.aligned or experiment.seed != 1
         own = own or experiment.restorer != "pooled"
         if own or data not in experiment.sets:
             continue
@@ -316,7 +304,6 @@ def budgets(block: str) -> None:
         extra = [f"trained by rivals.{experiment.trained}"] if experiment.trained else []
         extra += [f"moved by rivals.{experiment.aligned}"] if experiment.aligned else []
         extra += [f"trained by seed {experiment.seed}"] if experiment.seed != 1 else []
-        extra += [f"averaged over {experiment.seeds} seeds"] if experiment.seeds > 1 else []
         extra += [f"restorer={experiment.restorer}"] if experiment.restorer != "pooled" else []
         print(f"{name}: {' '.join(told + extra)}")
 

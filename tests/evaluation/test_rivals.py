@@ -2,12 +2,10 @@
 
 import csv
 import re
-import shutil
 import sys
 from collections import OrderedDict
 
 import numpy as np
-import pytest
 import torch
 from benchmarks.results import dictionaries, feature_loss, plan, pool, rivals, workspace
 from PIL import Image
@@ -19,7 +17,6 @@ from pyramid_reid.core.provenance import sha256
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.restoration.training import patches
-from pyramid_reid.retrieval.distance import cosine_distances
 from pyramid_reid.training import weights_file
 
 
@@ -145,11 +142,8 @@ def test_another_loss_trains_the_network_and_what_stands_beside_it(params):
     assert all(each[2][:4] == each[2][4:] for each in shapes)  # copies of the same crops
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A workspace with the four networks of seed 1, and the params that they were trained with."""
-    folder = tmp_path_factory.mktemp("trained")
-    start = folder / "start.safetensors"
+def test_another_seed_trains_the_same_networks_by_other_luck(tmp_path):
+    start = tmp_path / "start.safetensors"
     osnet.save(start, osnet.build("osnet_x0_25", 3, seed=5), "osnet_x0_25", 32, 16)
     given = plan.settings("hypotheses", "prid2011", "seeds_2", "quick") | {
         "data.name": "synthetic",
@@ -160,13 +154,8 @@ def trained(tmp_path_factory):
         "reid.pretrained": str(start),
         "reid.pretrained_sha256": sha256(start),
     }
-    place = workspace.Workspace(folder / "workspace")
-    place.run(given, *(f"distances {branch}" for branch in BRANCHES))
-    return place, given
-
-
-def test_another_seed_trains_the_same_networks_by_other_luck(trained, tmp_path):
-    place, given = trained
+    place = workspace.Workspace(tmp_path / "workspace")
+    place.run(given, *(f"train_reid {branch}" for branch in BRANCHES))
     read = Params.model_validate(workspace.with_params(given))
     for seed, same in ((1, True), (2, False)):
         out = tmp_path / f"seed_{seed}"
@@ -178,30 +167,6 @@ def test_another_seed_trains_the_same_networks_by_other_luck(trained, tmp_path):
             )
             assert osnet.load(one)[1:] == osnet.load(other)[1:], branch
             assert all_equal(load_file(one), load_file(other)) == same, branch
-
-
-def test_networks_of_two_seeds_average_their_distances(trained, tmp_path):
-    place, given = trained
-    both = workspace.Workspace(shutil.copytree(place.folder, tmp_path / "both"))
-    read = Params.model_validate(workspace.with_params(given))
-    rivals.joined(both.folder, "split_0", read, tmp_path / "seed_2", 2)
-    # the same two networks, each judged by the pipeline
-    other = {"reid.epochs": 0, "reid.pretrained": str(tmp_path / "seed_2")}
-    other["reid.pretrained_sha256"] = sha256(tmp_path / "seed_2")
-    alone = workspace.Workspace(shutil.copytree(place.folder, tmp_path / "alone"))
-    alone.run(given | other, *(f"distances {branch}" for branch in BRANCHES))
-    for branch in BRANCHES:
-        first, second, mean = (
-            np.load(of.folder / "data/distances" / branch / "split_0/distmat.npy")
-            for of in (place, alone, both)
-        )
-        assert not np.allclose(first, second, atol=1e-3), branch
-        np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-5)
-    # what is fused is what is re-ranked
-    with np.load(both.folder / "data/distances/h2/split_0/features.npz") as file:
-        found = cosine_distances(file["query"], file["gallery"])
-    kept = np.load(both.folder / "data/distances/h2/split_0/distmat.npy")
-    np.testing.assert_allclose(found, kept, atol=1e-6)
 
 
 def all_equal(one, other):
