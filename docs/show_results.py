@@ -213,6 +213,30 @@ def reranked(block: str, data: str, folder: Path) -> None:
     show(pd.DataFrame(told).fillna(""))
 
 
+def start(block: str, data: str, folder: Path) -> None:
+    """Print a block's rows beside those from MSMT17 alone, on the splits that both have."""
+    other = folder.parent / "msmt17"
+    rows = [plan.ORI, plan.CONTROL]
+    rows += [Row(called, name, "equal") for name, called in plan.PYRAMIDS[block].items()]
+    told, splits = [], set[tuple[int, ...]]()
+    for row in (each for each in rows if (folder / data / each.experiment).is_dir()):
+        here = read(block, data, row.experiment, folder)
+        there = read("msmt17", data, row.experiment, other)
+        found = aligned({"here": here, "there": there})
+        splits.add(splits_of(found))
+        sides = [per_query(found, Row(row.name, side, row.ranking)) for side in ("here", "there")]
+        shown, before = (reached(side) for side in sides)
+        gained = compared(*sides)
+        told.append(
+            {"row": row.name}
+            | {"from MSMT17": f"{before['rank1']:.1f} / {before['mAP']:.1f}"}
+            | {"from this start": f"{shown['rank1']:.1f} / {shown['mAP']:.1f}"}
+            | {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]}
+        )
+    print(f"{data}: {'; '.join(map(_splits, sorted(splits)))}; Rank-1 / mAP", end="\n\n")
+    show(pd.DataFrame(told))
+
+
 RESTORED = ("bicubic pyramid", "HAN pyramid")
 
 
@@ -284,6 +308,7 @@ SHOWN = {
     "heights": small_only,
     "reranked": reranked,
     "seeds": seeds,
+    "start": start,
 }
 
 

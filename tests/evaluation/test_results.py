@@ -436,6 +436,31 @@ def test_starts_are_compared_with_the_network_as_it_is_on_the_splits_of_each(tmp
         show_results.tables("starts", "prid2011", folder)
 
 
+def test_a_start_is_compared_with_msmt17_on_the_splits_that_both_have(tmp_path, capsys):
+    for block in ("pooled", "msmt17"):
+        shutil.copytree(
+            rows.RECORDS / block / "caviar4reid" / "seeds",
+            tmp_path / block / "caviar4reid" / "seeds",
+        )
+    (tmp_path / "msmt17" / "caviar4reid" / "seeds" / "split_9.json").unlink()
+    show_results.start("pooled", "caviar4reid", tmp_path / "pooled")
+    told = capsys.readouterr().out
+    assert told.startswith("caviar4reid: splits 0 to 8; ")
+    here, there = (
+        np.mean(
+            [
+                json.loads(path.read_text())["metrics"]["ori"]["rank1"]
+                for path in (tmp_path / block).rglob("split_[0-8].json")
+            ]
+        )
+        for block in ("pooled", "msmt17")
+    )
+    line = next(line for line in told.splitlines() if line.startswith("ori alone"))
+    before, after, gained = re.findall(r"([+-]?[\d.]+) (?:/|\[)", line)[:3]
+    assert (before, after) == (f"{there:.1f}", f"{here:.1f}")
+    assert abs(float(gained) - (here - there)) < 0.06
+
+
 def test_blocks_without_pyramids_say_so():
     with pytest.raises(UserError, match="rivals has no pyramids to draw"):
         show_results.draw("rivals", rows.RECORDS / "rivals", Path("nowhere"))
