@@ -27,6 +27,7 @@ from benchmarks.results.comparison import (  # noqa: E402
     differences,
     figures,
     groups_of_queries,
+    mean_of_seeds,
     of_experiments,
     per_query,
     reached,
@@ -200,11 +201,12 @@ def reranked(block: str, data: str, folder: Path) -> None:
             having = [each for each in of if row.ranking in each.about["metrics"]]
             if not having:
                 continue
-            means = figures({name: having}, row).mean()
             texts = {"row": row.name, "splits": " ".join(str(each.split) for each in having)}
-            texts |= {"Rank-1": f"{means['rank1']:.1f}", "mAP": f"{means['mAP']:.1f}"}
+            texts["Rank-1 / mAP"] = _both(per_query({name: having}, row))
             if row != plain:
-                gained = compared(*(per_query({name: having}, each) for each in (row, plain)))
+                before, after = (per_query({name: having}, each) for each in (plain, row))
+                gained = compared(after, before)
+                texts |= {"before": _both(before)}
                 texts |= {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]}
             told.append(texts)
     if not told:
@@ -215,25 +217,47 @@ def reranked(block: str, data: str, folder: Path) -> None:
 
 def start(block: str, data: str, folder: Path) -> None:
     """Print a block's rows beside those from MSMT17 alone, on the splits that both have."""
-    other = folder.parent / "msmt17"
-    rows = [plan.ORI, plan.CONTROL]
-    rows += [Row(called, name, "equal") for name, called in plan.PYRAMIDS[block].items()]
+    groups = {"one network, mean of seeds": plan.SINGLE, plan.CONTROL.name: [plan.CONTROL]}
+    for name, called in plan.PYRAMIDS[block].items():
+        groups[called] = [Row(called, name, "equal")]
     told, splits = [], set[tuple[int, ...]]()
-    for row in (each for each in rows if (folder / data / each.experiment).is_dir()):
-        here = read(block, data, row.experiment, folder)
-        there = read("msmt17", data, row.experiment, other)
-        found = aligned({"here": here, "there": there})
+    for called, rows in groups.items():
+        name = rows[0].experiment
+        if not (folder / data / name).is_dir():
+            continue
+        here = read(block, data, name, folder)
+        found = aligned(
+            {"here": here, "there": read("msmt17", data, name, folder.parent / "msmt17")}
+        )
         splits.add(splits_of(found))
-        sides = [per_query(found, Row(row.name, side, row.ranking)) for side in ("here", "there")]
-        shown, before = (reached(side) for side in sides)
-        gained = compared(*sides)
+        before, after = (
+            mean_of_seeds([per_query(found, Row(row.name, side, row.ranking)) for row in rows])
+            for side in ("there", "here")
+        )
+        gained = compared(after, before)
         told.append(
-            {"row": row.name}
-            | {"from MSMT17": f"{before['rank1']:.1f} / {before['mAP']:.1f}"}
-            | {"from this start": f"{shown['rank1']:.1f} / {shown['mAP']:.1f}"}
+            {"row": called, "from MSMT17": _both(before), "from this start": _both(after)}
             | {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]}
         )
     print(f"{data}: {'; '.join(map(_splits, sorted(splits)))}; Rank-1 / mAP", end="\n\n")
+    show(pd.DataFrame(told))
+
+
+def pairs(block: str, data: str, folder: Path) -> None:
+    """Print what rows gain over others than the tables compare them with."""
+    told = []
+    for row, other in plan.PAIRS.get(block, ()):
+        names = {row.experiment, other.experiment}
+        found = aligned({name: read(block, data, name, folder) for name in sorted(names)})
+        ours, theirs = (per_query(found, each) for each in (row, other))
+        gained = compared(ours, theirs)
+        told.append(
+            {"row": f"{row.name} − {other.name}", "splits": " ".join(map(str, splits_of(found)))}
+            | {"Rank-1": gained["rank1"], "mAP": gained["mAP"]}
+        )
+    if not told:
+        raise UserError(f"{block} has no pairs beside its tables")
+    print(f"{data}: differences of rows", end="\n\n")
     show(pd.DataFrame(told))
 
 
@@ -265,6 +289,12 @@ def _splits(numbers: tuple[int, ...]) -> str:
     if len(numbers) > 2 and numbers == tuple(range(numbers[0], numbers[-1] + 1)):
         return f"splits {numbers[0]} to {numbers[-1]}"
     return f"{'split' if len(numbers) == 1 else 'splits'} {', '.join(map(str, numbers))}"
+
+
+def _both(table: pd.DataFrame) -> str:
+    """Rank-1 and mAP of a table of `per_query`."""
+    shown = reached(table)
+    return f"{shown['rank1']:.1f} / {shown['mAP']:.1f}"
 
 
 def _cell(value: float | None) -> str:
@@ -306,6 +336,7 @@ SHOWN = {
     "tables": tables,
     "ceiling": ceiling,
     "heights": small_only,
+    "pairs": pairs,
     "reranked": reranked,
     "seeds": seeds,
     "start": start,

@@ -240,7 +240,7 @@ def by_seed(records: Records, pairs: Sequence[tuple[Row, Row]]) -> pd.DataFrame:
     """
     tables = [tuple(per_query(records, row) for row in pair) for pair in pairs]
     numbered = [(f"seed {number}", *pair) for number, pair in enumerate(tables, 1)]
-    means = [_mean_of_seeds([pair[side] for pair in tables]) for side in range(2)]
+    means = [mean_of_seeds([pair[side] for pair in tables]) for side in range(2)]
     told = []
     for name, theirs, ours in [*numbered, ("mean of seeds", *means)]:
         texts = {"row": name}
@@ -252,7 +252,7 @@ def by_seed(records: Records, pairs: Sequence[tuple[Row, Row]]) -> pd.DataFrame:
     return pd.DataFrame(told)
 
 
-def _mean_of_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def mean_of_seeds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """One table of `per_query`, whose figures are means of those of all."""
     columns = [f"row.{figure}" for figure in queries.FIGURES]
     mean = np.mean([table[columns].to_numpy() for table in tables], axis=0)

@@ -397,6 +397,21 @@ OF_SEEDS = {
 }
 """By block: control and pyramid, by the seed of their trainings: 1, 2, 3."""
 
+SINGLE = [ORI, *SEEDS]
+"""One network of ori, by each seed of the control."""
+
+PAIRS: dict[str, tuple[tuple[Row, Row], ...]] = {
+    "msmt17": (
+        (Row("HAN pyramid", "han", "equal"), Row("bicubic pyramid", "bicubic", "equal")),
+        (
+            Row("HAN pyramid", "han", "equal"),
+            Row("HAN pyramid, paper's recipe", "plain", "equal"),
+        ),
+        (ORI, Row("ori alone, paper's recipe", "plain", "ori")),
+    )
+}
+"""By block: rows that the text compares, each with another than a table does."""
+
 SCHEMES = (*FIXED_WEIGHTS, *CHOSEN_WEIGHTS)
 
 PUBLISHED: dict[str, dict[str, tuple[float, float, float | None]]] = {

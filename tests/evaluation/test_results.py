@@ -101,9 +101,9 @@ def test_what_re_ranking_gains_is_shown_of_the_records_that_have_it(record, tmp_
     # one of two people is better, in both splits: a coin's toss
     gained = "+50.0 [+0.0, +100.0] p 1.000 +25.0 [+0.0, +50.0] p 1.000"
     assert told[-4:-1] == [
-        "four seeds of ori 0 1 50.0 75.0",
-        f"four seeds of ori, re-ranked 0 1 100.0 100.0 {gained}",
-        f"four seeds of ori, re-ranked one by one 0 1 100.0 100.0 {gained}",
+        "four seeds of ori 0 1 50.0 / 75.0",
+        f"four seeds of ori, re-ranked 0 1 100.0 / 100.0 50.0 / 75.0 {gained}",
+        f"four seeds of ori, re-ranked one by one 0 1 100.0 / 100.0 50.0 / 75.0 {gained}",
     ]
     older = replace(made[0], about={**made[0].about, "metrics": {"equal": {}}})
     records.write(folder / "prid2011" / "seeds", older)
@@ -449,16 +449,34 @@ def test_a_start_is_compared_with_msmt17_on_the_splits_that_both_have(tmp_path, 
     here, there = (
         np.mean(
             [
-                json.loads(path.read_text())["metrics"]["ori"]["rank1"]
+                json.loads(path.read_text())["metrics"][branch]["rank1"]
                 for path in (tmp_path / block).rglob("split_[0-8].json")
+                for branch in BRANCHES  # of the control, whose four networks differ by seed
             ]
         )
         for block in ("pooled", "msmt17")
     )
-    line = next(line for line in told.splitlines() if line.startswith("ori alone"))
+    line = next(line for line in told.splitlines() if line.startswith("one network"))
     before, after, gained = re.findall(r"([+-]?[\d.]+) (?:/|\[)", line)[:3]
-    assert (before, after) == (f"{there:.1f}", f"{here:.1f}")
-    assert abs(float(gained) - (here - there)) < 0.06
+    found = [float(number) for number in (before, after, gained)]
+    assert found == pytest.approx([there, here, here - there], abs=0.06)
+
+
+def test_named_rows_are_compared_on_the_splits_that_both_have(capsys):
+    show_results.pairs("msmt17", "caviar4reid", rows.RECORDS / "msmt17")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "HAN pyramid, " in line)
+    kept = {
+        name: {
+            of.split: of.about["metrics"]["equal"]["rank1"]
+            for of in records.read(rows.RECORDS / "msmt17" / "caviar4reid" / name)
+        }
+        for name in ("han", "plain")
+    }
+    both = sorted(set(kept["han"]) & set(kept["plain"]))
+    gained = np.mean([kept["han"][split] - kept["plain"][split] for split in both])
+    assert f"  {' '.join(map(str, both))} {gained:+.1f} [" in re.sub(" {2,}", "  ", line)
+    with pytest.raises(UserError, match="rivals has no pairs"):
+        show_results.pairs("rivals", "prid2011", rows.RECORDS / "rivals")
 
 
 def test_blocks_without_pyramids_say_so():
