@@ -218,29 +218,34 @@ def reranked(block: str, data: str, folder: Path) -> None:
 
 def start(block: str, data: str, folder: Path) -> None:
     """Print a block's rows beside those from MSMT17 alone, on the splits that both have."""
-    if block == "msmt17":
-        raise UserError("msmt17 is what the other blocks are compared with")
-    name = plan.CONTROL.experiment
-    here = read(block, data, name, folder)
-    found = aligned({"there": read("msmt17", data, name, folder.parent / "msmt17"), "here": here})
-    told = []
-    for called, rows in (
-        ("one network, mean of seeds", plan.SINGLE),
-        (plan.CONTROL.name, [plan.CONTROL]),
-    ):
-        before, after = (
+    other = plan.BESIDE[data]
+    if block == other:
+        raise UserError(f"{block} is what other blocks are compared with")
+    told, alike = [], []
+    groups = {"one network, mean of seeds": plan.SINGLE, plan.CONTROL.name: [plan.CONTROL]}
+    groups |= {called: [Row(called, n, "equal")] for n, called in plan.PYRAMIDS[block].items()}
+    for called, rows in groups.items():
+        name = rows[0].experiment
+        if not (folder / data / name).is_dir():
+            continue
+        before = read(other, data, name, folder.parent / other)
+        found = aligned({"before": before, "after": read(block, data, name, folder)})
+        sides = [
             mean_of_seeds([per_query(found, Row(row.name, side, row.ranking)) for row in rows])
             for side in found
-        )
-        gained = compared(after, before)
+        ]
+        gained = compared(sides[1], sides[0])
         told.append(
-            {"row": called, "from MSMT17": _both(before), "from this start": _both(after)}
+            {"row": called, "splits": " ".join(map(str, splits_of(found)))}
+            | dict(zip(("from MSMT17", "from this start"), map(_both, sides), strict=True))
             | {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]}
         )
-    print(f"{data}: {_splits(splits_of(found))}; Rank-1 / mAP", end="\n\n")
+        if len(rows) == 1:
+            alike.append((called, *(agreement(found, side).correlation.mean() for side in found)))
+    print(f"{data}: Rank-1 / mAP", end="\n\n")
     show(pd.DataFrame(told))
-    before, after = (agreement(found, side).correlation.mean() for side in found)
-    print(f"correlation of the four: from MSMT17 {before:.3f}, from this start {after:.3f}")
+    for called, *both in alike:
+        print("{}: correlation {:.3f} from MSMT17, {:.3f} from this start".format(called, *both))
 
 
 def pairs(block: str, data: str, folder: Path) -> None:
