@@ -203,8 +203,8 @@ FROM_POOL = Block(
         "han": Experiment(POOLED, sets=("prid2011",), splits=3),
     },
 )
-"""Four networks from the start that pooled crops made, by the recipe of `MSMT17`; the restorer is that
-of `HYPOTHESES`."""
+"""Four networks from the start that pooled crops made, by the recipe of `MSMT17`; HAN is that of
+`HYPOTHESES`."""
 
 BLOCKS = {
     "scratch": SCRATCH,
