@@ -221,31 +221,28 @@ def start(block: str, data: str, folder: Path) -> None:
     other = plan.BESIDE[data]
     if block == other:
         raise UserError(f"{block} is what other blocks are compared with")
-    told, alike = [], []
-    groups = {"one network, mean of seeds": plan.SINGLE, plan.CONTROL.name: [plan.CONTROL]}
-    groups |= {called: [Row(called, n, "equal")] for n, called in plan.PYRAMIDS[block].items()}
-    for called, rows in groups.items():
-        name = rows[0].experiment
-        if not (folder / data / name).is_dir():
-            continue
-        before = read(other, data, name, folder.parent / other)
-        found = aligned({"before": before, "after": read(block, data, name, folder)})
+    name = plan.CONTROL.experiment
+    before = read(other, data, name, folder.parent / other)
+    found = aligned({"before": before, "after": read(block, data, name, folder)})
+    told = []
+    for called, rows in (
+        ("one network, mean of seeds", plan.SINGLE),
+        (plan.CONTROL.name, [plan.CONTROL]),
+    ):
         sides = [
             mean_of_seeds([per_query(found, Row(row.name, side, row.ranking)) for row in rows])
             for side in found
         ]
         gained = compared(sides[1], sides[0])
         told.append(
-            {"row": called, "splits": " ".join(map(str, splits_of(found)))}
+            {"row": called}
             | dict(zip(("from MSMT17", "from this start"), map(_both, sides), strict=True))
             | {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]}
         )
-        if len(rows) == 1:
-            alike.append((called, *(agreement(found, side).correlation.mean() for side in found)))
-    print(f"{data}: Rank-1 / mAP", end="\n\n")
+    print(f"{data}: {_splits(splits_of(found))}; Rank-1 / mAP", end="\n\n")
     show(pd.DataFrame(told))
-    for called, *both in alike:
-        print("{}: correlation {:.3f} from MSMT17, {:.3f} from this start".format(called, *both))
+    alike = [f"{agreement(found, side).correlation.mean():.3f}" for side in found]
+    print("correlation of the four: {} from MSMT17, {} from this start".format(*alike))
 
 
 def pairs(block: str, data: str, folder: Path) -> None:

@@ -198,13 +198,9 @@ STARTS = Block(
 FROM_POOL = Block(
     MSMT17.shared,
     {data: {**params, "reid.pretrained": POOLED_START} for data, params in MSMT17.sets.items()},
-    {
-        "seeds": Experiment(IDENTITY),
-        "han": Experiment(POOLED, sets=("prid2011",), splits=3),
-    },
+    {"seeds": Experiment(IDENTITY)},
 )
-"""Four networks from the start that pooled crops made, by the recipe of `MSMT17`; HAN is that of
-`HYPOTHESES`."""
+"""Four networks from the start that pooled crops made, by the recipe of `MSMT17`."""
 
 BLOCKS = {
     "scratch": SCRATCH,
@@ -313,7 +309,7 @@ PYRAMIDS = {
     "scratch": {"bicubic": "bicubic pyramid", "swinir": "SwinIR pyramid", "han": "HAN pyramid"},
     "rivals": {},
     "starts": {},
-    "pooled": {"han": "HAN pyramid"},
+    "pooled": {},
     "msmt17": {
         "bicubic": "bicubic pyramid",
         "han": "HAN pyramid",
@@ -365,7 +361,7 @@ ROWS = {
         Row("ori, semi-coupled dictionaries (after SLD²L)", "coupled", "ori"),
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
-    "pooled": [ORI, *SEEDS, *_alone("HAN", "han"), CONTROL, Row("HAN pyramid", "han", "equal")],
+    "pooled": [ORI, *SEEDS, CONTROL],
     "starts": [
         AS_IT_IS,
         Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
