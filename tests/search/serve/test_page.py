@@ -246,16 +246,17 @@ def test_arrows_go_through_the_hits_and_scroll_elsewhere(page, crops):
     assert not page.js("document.activeElement.matches('#hits li:first-child')")
 
 
-FIRST_LATE = """(() => {
+FIRST_HELD = """(() => {
   const real = window.fetch;
   let first = true;
   window.fetch = (address, ...rest) => {
-    const late = first && String(address).startsWith("/api/crops?");
-    if (late) first = false;
-    const wait = new Promise((kept) => setTimeout(kept, late ? 500 : 0));
-    return Promise.all([real(address, ...rest), wait]).then(([answer]) => {
-      if (late) window.lateCame = true;
-      return answer;
+    const answer = real(address, ...rest);
+    if (!first || !String(address).startsWith("/api/crops?")) return answer;
+    first = false;
+    const released = new Promise((kept) => { window.release = kept; });
+    return Promise.all([answer, released]).then(([found]) => {
+      window.lateCame = true;
+      return found;
     });
   };
 })()"""
@@ -265,9 +266,11 @@ FIRST_LATE = """(() => {
 def test_the_gallery_shows_the_last_filter_whichever_answer_comes_last(page):
     page.click("#show-gallery")
     page.wait("document.querySelectorAll('#crops li').length === 30")
-    page.js(FIRST_LATE)
+    page.js(FIRST_HELD)
     page.click("#cameras label:nth-child(1) input")
     page.click("#cameras label:nth-child(2) input")
+    page.wait("document.querySelectorAll('#crops li').length === 20")
+    page.js("window.release()")
     page.wait("window.lateCame")
     page.js("new Promise((kept) => setTimeout(kept, 100))")
     assert page.js("document.querySelectorAll('#crops li').length") == 20
