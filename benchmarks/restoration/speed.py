@@ -37,6 +37,7 @@ from benchmarks.side_by_side import OtherProcess, serve
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
+from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import SwinSize, load  # noqa: E402
 from pyramid_reid.core.runtime import pin_environment, start_torch  # noqa: E402
 
@@ -269,7 +270,9 @@ def _theirs(model: Reconstructor, batches: Iterator[Batch], block: int) -> Calla
 
     def work() -> None:
         for _ in range(block):
-            low, *targets = (each.to(model.mean.device) for each in _flat(next(batches)))
+            batch, wanted = next(batches)
+            low = batch.to(model.mean.device)
+            targets = [target.to(model.mean.device) for target in wanted]
             losses = [F.l1_loss(y, t) for y, t in zip(model(low), targets, strict=True)]
             optimizer.zero_grad()
             torch.stack(losses).mean().backward()
@@ -278,11 +281,6 @@ def _theirs(model: Reconstructor, batches: Iterator[Batch], block: int) -> Calla
         _finish(model)
 
     return work
-
-
-def _flat(batch: Batch) -> list[Tensor]:
-    low, targets = batch
-    return [low, *targets]
 
 
 def arithmetic(_: Path | None, _device: str, *, quick: bool) -> None:
@@ -338,19 +336,22 @@ def main() -> None:
         run_child(*arguments.child)
         return
     device = arguments.device
+    if device == "cuda" and arguments.part == "arithmetic":
+        parser.error("--part arithmetic is of the CPU's kernels: leave out --device cuda")
     start_torch(device, PARAMS.threads)
     kind = "CAVIAR4REID" if arguments.data_root else "made-up sizes"
     where = f"{platform.machine()}, {os.cpu_count()} cores, {PARAMS.threads} threads"
     if device == "cuda":
         where = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     print(f"# {where}; {kind}")
-    parts = [arguments.part] if arguments.part else [*PARTS]
-    if device == "cuda" and "arithmetic" in parts:
-        parts.remove("arithmetic")  # of the kernels, which are the CPU's
-    for part in parts:
+    told = [part for part in PARTS if device == "cpu" or part != "arithmetic"]
+    for part in [arguments.part] if arguments.part else told:
         PARTS[part](arguments.data_root, device, quick=arguments.quick)
 
 
 if __name__ == "__main__":
     printing.end_when_lost()
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"speed: {error}")
