@@ -402,7 +402,14 @@ PAIRS: dict[str, tuple[tuple[Row, Row], ...]] = {
             Row("HAN pyramid, paper's recipe", "plain", "equal"),
         ),
         (ORI, Row("ori alone, paper's recipe", "plain", "ori")),
-    )
+    ),
+    "hypotheses": (
+        (
+            Row("HAN pyramid", "han", "equal"),
+            Row("HAN pyramid, restorer of the split", "han_own", "equal"),
+        ),
+        (Row("ori at 128×64", "own_sizes", "ori"), ORI),
+    ),
 }
 """By block: rows that the text compares, each with another than a table does."""
 

@@ -34,7 +34,7 @@ pin_environment(threads=1)
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from benchmarks.results import plan, rivals  # noqa: E402
+from benchmarks.results import plan, records, rivals  # noqa: E402
 from benchmarks.results.workspace import Workspace, check_committed, with_params  # noqa: E402
 
 from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
@@ -49,7 +49,6 @@ from pyramid_reid.reid.training import pretrained  # noqa: E402
 from pyramid_reid.reid.training.loop import train  # noqa: E402
 from pyramid_reid.retrieval.distance import cosine_distances, normalize  # noqa: E402
 from pyramid_reid.retrieval.metrics import QueryResults  # noqa: E402
-from pyramid_reid.retrieval.rerank import Rerank, rerank  # noqa: E402
 from pyramid_reid.training import weights_file  # noqa: E402
 from pyramid_reid.training.checkpoints import Checkpoints  # noqa: E402
 
@@ -158,11 +157,9 @@ def attempt(
                 judging.judge(f"split_{split}", tables["query"], tables["gallery"])
                 for _ in range(2)
             )
-            judge.judge(0, cosine_distances(features["query"], features["gallery"]))
-            for draw in range(again.num_draws):  # as `evaluation.rerank` has it
-                drawn = features["gallery"][again.gallery(draw)]
-                for first, of_rows in rerank(features["query"], drawn, 1.0, Rerank()):
-                    again.judge(first, of_rows, draw)
+            both_sides = features["query"], features["gallery"]
+            judge.judge(0, cosine_distances(*both_sides))
+            records.judge_reranked(again, *both_sides, 1.0, at_once=len(features["query"]))
             found.append(
                 {
                     "data": data,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pyramid_reid.core import protocol_record
@@ -30,6 +31,7 @@ from pyramid_reid.evaluation.rankings import (
     joined_features,
     report,
 )
+from pyramid_reid.retrieval.metrics import Judge
 from pyramid_reid.retrieval.rerank import Rerank, rerank
 
 FIXED_WEIGHTS: dict[str, dict[str, float]] = {
@@ -184,13 +186,27 @@ def _each_alone(
         {branch: folder / fused.name for branch, folder in folders.items()},
         *(weights, len(fused.query), len(fused.gallery)),
     )
-    judge, total = judging.judge(fused.name, fused.query, fused.gallery), sum(weights.values())
-    for draw in range(judge.num_draws):
-        gallery = joined[1][judge.gallery(draw)]
-        for row, query in enumerate(joined[0]):
-            (of_query,) = rerank(query[None], gallery, total, Rerank())
-            judge.judge(row, of_query[1], draw)
+    judge = judging.judge(fused.name, fused.query, fused.gallery)
+    judge_reranked(judge, *joined, sum(weights.values()), at_once=1)
     return replace(fused, results={RERANKED_ALONE: judge.results})
+
+
+def judge_reranked(
+    judge: Judge, query: np.ndarray, gallery: np.ndarray, total: float, at_once: int
+) -> None:
+    """Judge queries that are re-ranked by the published parameters, each drawn gallery by itself.
+
+    Args:
+        query, gallery: (N, D), joined features of both.
+        total: of the fusion weights.
+        at_once: so many queries are neighbours of each other; all of them, as `evaluation.rerank`
+            has it, or 1.
+    """
+    for draw in range(judge.num_draws):
+        drawn = gallery[judge.gallery(draw)]
+        for first in range(0, len(query), at_once):
+            for start, rows in rerank(query[first : first + at_once], drawn, total, Rerank()):
+                judge.judge(first + start, rows, draw)
 
 
 def _means(done: Sequence[Split], ranking: str) -> dict[str, float]:

@@ -139,6 +139,10 @@ def test_queries_that_are_re_ranked_one_by_one_do_not_see_each_other(tmp_path):
     one_by_one = [pd.concat(judged([row])[1], axis=1)["reranked.mAP"].item() for row in range(8)]
     np.testing.assert_allclose(whole["reranked_alone.mAP"], one_by_one)
     assert not np.allclose(whole["reranked.mAP"], one_by_one)
+    judge = MARKET.judge("split_0", labels["query"], labels["gallery"])
+    sides = (np.hstack([normalize(of) / 2] * 4) for of in parts.values())  # of weights 0.25
+    records.judge_reranked(judge, *sides, 1.0, at_once=8)
+    np.testing.assert_allclose(100 * judge.results.average_precision[0], whole["reranked.mAP"])
     assert figures["reranked_alone"]["mAP"] == pytest.approx(np.mean(one_by_one), abs=0.01)
 
 
