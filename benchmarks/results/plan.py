@@ -202,13 +202,6 @@ FROM_POOL = Block(
 )
 """Four networks from the start that pooled crops made, by the recipe of `MSMT17`."""
 
-PAPER_RECIPE = Block(
-    {**START, "sweep.step": 0.1},
-    {"caviar4reid": {}, "prid2011": {}},
-    {"seeds": Experiment(IDENTITY), "han": Experiment(POOLED)},
-)
-"""Control and pyramid from MSMT17 by the paper's recipe, on two CPU cores like `HYPOTHESES`."""
-
 BLOCKS = {
     "scratch": SCRATCH,
     "msmt17": MSMT17,
@@ -216,7 +209,6 @@ BLOCKS = {
     "rivals": RIVALS,
     "starts": STARTS,
     "pooled": FROM_POOL,
-    "plain": PAPER_RECIPE,
 }
 
 GROUPS = (
@@ -318,7 +310,6 @@ PYRAMIDS = {
     "rivals": {},
     "starts": {},
     "pooled": {},
-    "plain": {"han": "HAN pyramid"},
     "msmt17": {
         "bicubic": "bicubic pyramid",
         "han": "HAN pyramid",
@@ -371,13 +362,6 @@ ROWS = {
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
     "pooled": [ORI, *SEEDS, CONTROL],
-    "plain": [
-        ORI,
-        *SEEDS,
-        *_alone("HAN", "han"),
-        CONTROL,
-        *(Row(name, each, "equal") for each, name in PYRAMIDS["plain"].items()),
-    ],
     "starts": [
         AS_IT_IS,
         Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
