@@ -6,7 +6,9 @@ from _stage import crops_of, run
 # isort: split
 
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -18,7 +20,8 @@ from pyramid_reid.core.runtime import start_torch
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import resized_in_parts
-from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
+from pyramid_reid.retrieval.camera_mean import camera_means
+from pyramid_reid.retrieval.distance import Floats, normalize, write_cosine_distances
 
 BRANCH = sys.argv[1]
 CROPS, MODELS = crops_of(BRANCH), Path("data/models/reid") / BRANCH
@@ -29,37 +32,84 @@ ROLES = {"": ("query", "gallery"), "validation": ("val_query", "val_gallery")}
 
 
 def main(params: Params) -> str:
-    """Write `distmat.npy`, `features.npz`, `query.csv` and `gallery.csv` per split."""
+    """Write `distmat.npy`, `features.npz`, `query.csv` and `gallery.csv` per split.
+
+    With `distances.centred`, `features.npz` also holds the mean features (`means`) of the training
+    crops of each camera (`cameras`).
+    """
     device = start_torch(params.device, params.threads)
+    stores = {split: crops.CropStore(CROPS / split) for split in crops.splits(CROPS)}
+    if params.distances.centred:
+        for split, store in stores.items():
+            check_cameras(store, split)
     said = []
-    for split in crops.splits(CROPS):
-        store = crops.CropStore(CROPS / split)
+    for split, store in stores.items():
         model, height, width = osnet.load(MODELS / split / "model.safetensors")
         extractor = Extractor(model, device, height, width, mirrored=params.distances.mirrored)
+        embed = partial(embedded, store, extractor, (height, width), params.threads, split)
+        means: dict[str, Any] = {}
+        if params.distances.centred:
+            camids = store.index.camid.to_numpy()[store.rows("train")]
+            of_cameras = camera_means(embed("train"), camids)
+            means = {"cameras": np.array([*of_cameras]), "means": np.stack([*of_cameras.values()])}
         for subfolder, roles in ROLES.items():
             if not store.rows(roles[0]):
                 continue  # no identities are held out for validation
             folder = OUT / split / subfolder
             folder.mkdir(parents=True, exist_ok=True)
-            features = {}
+            features: dict[str, Any] = {}
             for name, role in zip(("query", "gallery"), roles, strict=True):
-                rows = store.rows(role)
-                size = extractor.batch * params.threads  # as many as it works on at once
-                parts = resized_in_parts(store, rows, height, width, size)
-                bar = progress(parts, f"{split}, {role}", "parts", total=-(-len(rows) // size))
-                try:
-                    features[name] = normalize(np.concatenate([extractor(part) for part in bar]))
-                except ValueError as error:
-                    raise UserError(
-                        f"{role} crops of {split}: {error}; the network is damaged or diverged,"
-                        " train it again with a lower reid.lr"
-                    ) from error
-                labels = store.index.loc[rows, LABELS]
+                features[name] = embed(role)
+                labels = store.index.loc[store.rows(role), LABELS]
                 labels.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-            np.savez(folder / "features.npz", query=features["query"], gallery=features["gallery"])
+            np.savez(folder / "features.npz", **features, **means)
             write_cosine_distances(folder / "distmat.npy", **features)
             said.append(" × ".join(f"{len(of)} {name} crops" for name, of in features.items()))
-    return f"{said[0]} in {OUT}, {len(crops.splits(CROPS))} split(s)"
+    return f"{said[0]} in {OUT}, {len(stores)} split(s)"
+
+
+def embedded(
+    store: crops.CropStore,
+    extractor: Extractor,
+    size: tuple[int, int],
+    threads: int,
+    split: str,
+    role: str,
+) -> Annotated[Floats, "N D"]:
+    """Features of the crops that have a role, of length 1.
+
+    Args:
+        size: height and width of the network's input.
+
+    Raises:
+        UserError: a feature has no direction.
+    """
+    rows = store.rows(role)
+    at_once = extractor.batch * threads  # as many as it works on at once
+    parts = resized_in_parts(store, rows, *size, at_once)
+    bar = progress(parts, f"{split}, {role}", "parts", total=-(-len(rows) // at_once))
+    try:
+        return normalize(np.concatenate([extractor(part) for part in bar]))
+    except ValueError as error:
+        raise UserError(
+            f"{role} crops of {split}: {error}; the network is damaged or diverged,"
+            " train it again with a lower reid.lr"
+        ) from error
+
+
+def check_cameras(store: crops.CropStore, split: str) -> None:
+    """Check that each camera of the crops that are ranked has training crops.
+
+    Raises:
+        UserError: one has none.
+    """
+    trained = set(store.index.camid.to_numpy()[store.rows("train")])
+    for role in (role for roles in ROLES.values() for role in roles):
+        if missing := set(store.index.camid.to_numpy()[store.rows(role)]) - trained:
+            raise UserError(
+                f"{role} crops of {split}: camera {min(missing)} has no training crop to take a"
+                " mean of; set distances.centred to false"
+            )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchmarks.results.comparison import Row
-from benchmarks.results.records import CHOSEN_WEIGHTS, FIXED_WEIGHTS
+from benchmarks.results.records import CENTRED, CHOSEN_WEIGHTS, FIXED_WEIGHTS
 
 from pyramid_reid import presets
 from pyramid_reid.core.errors import UserError
@@ -65,6 +65,9 @@ OWN: Params = {"restoration.iterations": 800}
 
 ZERO_SHOT: Params = {"reid.epochs": 0}
 """The network as its start left it."""
+
+LESS_MEAN: Params = {"distances.centred": "true"}
+"""Also judged by features less the mean of their camera."""
 
 SCRATCH = Block(
     {
@@ -191,6 +194,10 @@ STARTS = Block(
         "zero_shot_pooled": Experiment(
             IDENTITY | ZERO_SHOT | {"reid.pretrained": POOLED_START}, alone=True
         ),
+        "zero_shot_centred": Experiment(IDENTITY | ZERO_SHOT | LESS_MEAN, alone=True),
+        "zero_shot_pooled_centred": Experiment(
+            IDENTITY | ZERO_SHOT | LESS_MEAN | {"reid.pretrained": POOLED_START}, alone=True
+        ),
     },
 )
 """One network each, from another start: fine-tuned by the recipe of `MSMT17`, or as it is."""
@@ -198,7 +205,7 @@ STARTS = Block(
 FROM_POOL = Block(
     MSMT17.shared,
     {data: {**params, "reid.pretrained": POOLED_START} for data, params in MSMT17.sets.items()},
-    {"seeds": Experiment(IDENTITY)},
+    {"seeds": Experiment(IDENTITY), "centred": Experiment(IDENTITY | LESS_MEAN)},
 )
 """Four networks from the start that pooled crops made, by the recipe of `MSMT17`."""
 
@@ -212,7 +219,7 @@ BLOCKS = {
 }
 
 GROUPS = (
-    ("seeds", "aligned", "coupled", "bicubic", "han_own"),
+    ("seeds", "centred", "aligned", "coupled", "bicubic", "han_own"),
     ("han", "zero_shot", "plain", "ceiling", "mixed", "swinir_own"),
 )
 """Experiments that share a workspace, and so what they have in common; each other has its own."""
@@ -301,7 +308,10 @@ def _alone(name: str, experiment: str) -> list[Row]:
 
 ORI = Row("ori alone", "seeds", "ori")
 AS_IT_IS = Row("ori alone, zero-shot", "zero_shot", "ori")
+FROM_CROPS = Row("ori alone, zero-shot, from pooled crops", "zero_shot_pooled", "ori")
 CONTROL = Row("four seeds of ori", "seeds", "equal")
+FUSED_CENTRED = Row("four seeds of ori, centred", "centred", CENTRED)
+ZERO_SHOT_CENTRED = Row("ori alone, zero-shot, centred", "zero_shot_centred", CENTRED)
 SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
 """The same network as `ORI` by other luck: what a difference between two rows may be due to."""
 
@@ -361,11 +371,13 @@ ROWS = {
         Row("ori, semi-coupled dictionaries (after SLD²L)", "coupled", "ori"),
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
-    "pooled": [ORI, *SEEDS, CONTROL],
+    "pooled": [ORI, *SEEDS, CONTROL, FUSED_CENTRED],
     "starts": [
         AS_IT_IS,
         Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
-        Row("ori alone, zero-shot, from pooled crops", "zero_shot_pooled", "ori"),
+        FROM_CROPS,
+        ZERO_SHOT_CENTRED,
+        Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centred", CENTRED),
         ORI,
         Row("ori alone, from Market-1501", "market1501", "ori"),
         Row("ori alone, from pooled crops", "pooled", "ori"),
@@ -402,6 +414,10 @@ PAIRS: dict[str, tuple[tuple[Row, Row], ...]] = {
             Row("HAN pyramid, paper's recipe", "plain", "equal"),
         ),
         (ORI, Row("ori alone, paper's recipe", "plain", "ori")),
+    ),
+    "pooled": ((FUSED_CENTRED, CONTROL),),
+    "starts": (
+        (Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centred", CENTRED), FROM_CROPS),
     ),
     "hypotheses": (
         (

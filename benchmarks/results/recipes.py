@@ -9,8 +9,8 @@ includes the luck of a training; it is a mean over splits.
 
 Of each split's training identities some are held out (`HELD_OUT`); no network sees them, and nobody
 sees a test identity of the split. A network is judged as it is, moved towards its start by several
-shares, with the mean of each crop's and its mirror image's features, and re-ranked: those cost no
-training.
+shares, with the mean of each crop's and its mirror image's features, re-ranked, and centred: those
+cost no training.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from pyramid_reid.reid.features import few_features  # noqa: E402
 from pyramid_reid.reid.network.preprocessing import resized  # noqa: E402
 from pyramid_reid.reid.training import pretrained  # noqa: E402
 from pyramid_reid.reid.training.loop import train  # noqa: E402
+from pyramid_reid.retrieval.camera_mean import camera_means, centred  # noqa: E402
 from pyramid_reid.retrieval.distance import cosine_distances, normalize  # noqa: E402
 from pyramid_reid.retrieval.metrics import QueryResults  # noqa: E402
 from pyramid_reid.training import weights_file  # noqa: E402
@@ -75,6 +76,12 @@ POOLED = "pooled"
 """The same from `--start`: a network from MSMT17 that pooled crops trained further."""
 RERANKED = "reranked"
 """Before the name of a figure: of the same features, re-ranked with the published parameters."""
+CENTRED = "centred"
+"""Before the name of a figure: of the same features, less the mean of their camera's training
+crops."""
+CENTRED_SHARES = (0.0, 0.4, 1.0)
+"""Shares of the start for which that is tried, as it takes the features of all training crops: the
+chosen ones, and zero-shot."""
 INSTANCES = {"prid2011": 2}
 """Where people have two crops each, so many make up a batch."""
 
@@ -113,7 +120,8 @@ def attempt(
         pooled: the start of recipe `POOLED`.
 
     Returns:
-        Figures are `rank1` and `mAP` in percent, and `reranked_rank1` and `reranked_mAP`.
+        Figures are `rank1` and `mAP` in percent, `reranked_rank1` and `reranked_mAP`, and for
+        `CENTRED_SHARES` `centred_rank1` and `centred_mAP`.
     """
     given = settings(data, recipe) | {"device": device_name, "seed": seed}
     params = Params.model_validate(with_params(given))
@@ -142,6 +150,7 @@ def attempt(
         for role in ("query", "gallery")
     }
     images = {role: resized(store, store.rows(f"val_{role}"), height, width) for role in tables}
+    camids = store.index.camid.to_numpy()
     found = []
     for share in SHARES:
         network = copy.deepcopy(trained)
@@ -159,6 +168,16 @@ def attempt(
             )
             both_sides = features["query"], features["gallery"]
             judge.judge(0, cosine_distances(*both_sides))
+            of_cameras = dict[str, float]()
+            if share in CENTRED_SHARES:
+                of_training = few_features(network, told[0], mirrored=mirrored == "yes")
+                means = camera_means(normalize(of_training), camids[rows])
+                less = (
+                    centred(features[role], tables[role].camid.to_numpy(), means) for role in tables
+                )
+                third = judging.judge(f"split_{split}", tables["query"], tables["gallery"])
+                third.judge(0, cosine_distances(*less))
+                of_cameras = _figures(third.results)
             records.judge_reranked(again, *both_sides, 1.0, at_once=len(features["query"]))
             found.append(
                 {
@@ -171,6 +190,7 @@ def attempt(
                     **_figures(judge.results),
                     "accuracy": accuracy,
                     **{f"{RERANKED}_{name}": of for name, of in _figures(again.results).items()},
+                    **{f"{CENTRED}_{name}": of for name, of in of_cameras.items()},
                 }
             )
     return found
@@ -235,7 +255,8 @@ def run(
 def table(path: Path, splits: Sequence[int] | None = None) -> None:
     """Print what each recipe gains over the plain one's last weights, on the same splits.
 
-    A share of the start makes a column; further tables tell what mirror images and re-ranking add.
+    A share of the start makes a column; further tables tell what mirror images, re-ranking and
+    centring add.
 
     Args:
         splits: that alone count, so that recipes tried on other splits can be compared; None: all.
@@ -255,15 +276,16 @@ def table(path: Path, splits: Sequence[int] | None = None) -> None:
         added = {figure: both[figure]["yes"] - both[figure]["no"] for figure in ("rank1", "mAP")}
         print(f"{data}, what mirror images add, mean over recipes")
         print(pd.DataFrame(added).T.round(1).to_string(), end="\n\n")
-        if f"{RERANKED}_rank1" not in once or once[f"{RERANKED}_rank1"].isna().all():
-            continue  # trials of before are not judged so
-        judged = once.dropna(subset=f"{RERANKED}_rank1")
-        for figure in ("rank1", "mAP"):
-            gains = judged.assign(gain=judged[f"{RERANKED}_{figure}"] - judged[figure])
-            told = gains.pivot_table(index="recipe", columns="share", values="gain").round(1)
-            told.insert(0, "splits", judged.groupby("recipe").split.nunique())
-            print(f"{data}, what re-ranking adds to validation {figure}")
-            print(told.to_string(), end="\n\n")
+        for prefix, called in ((RERANKED, "re-ranking"), (CENTRED, "centring")):
+            if f"{prefix}_rank1" not in once or once[f"{prefix}_rank1"].isna().all():
+                continue  # trials of before are not judged so
+            judged = once.dropna(subset=f"{prefix}_rank1")
+            for figure in ("rank1", "mAP"):
+                gains = judged.assign(gain=judged[f"{prefix}_{figure}"] - judged[figure])
+                told = gains.pivot_table(index="recipe", columns="share", values="gain").round(1)
+                told.insert(0, "splits", judged.groupby("recipe").split.nunique())
+                print(f"{data}, what {called} adds to validation {figure}")
+                print(told.to_string(), end="\n\n")
 
 
 def main() -> None:

@@ -208,6 +208,28 @@ def test_re_ranking_with_all_weight_on_the_distance_is_the_fusion(tmp_path):
         evaluate_splits(folders, weights, MARKET, Rerank())
 
 
+def test_centred_rankings_are_of_features_less_the_mean_of_their_camera(tmp_path):
+    """Both cameras show people 1 to 3; what camera 2 adds looks like person 3."""
+    people, added = np.eye(3), {1: np.zeros(3), 2: np.array([0, 0, 2.0])}
+    labels = {"query": table([1, 2, 3], 2), "gallery": table([1, 2, 3], 1)}
+    folders = {branch: tmp_path / branch for branch in ("ori", "h1")}
+    for folder in folders.values():
+        write(folder / "split_0", np.ones((3, 3)), labels)
+        features = {role: normalize(people + added[of.camid[0]]) for role, of in labels.items()}
+        distances = cosine_distances(features["query"], features["gallery"])
+        np.save(folder / "split_0" / "distmat.npy", distances)
+        means = np.stack([features["gallery"].mean(0), features["query"].mean(0)])
+        cameras = np.array([1, 2])
+        np.savez(folder / "split_0" / "features.npz", **features, cameras=cameras, means=means)
+    metrics = report(evaluate_splits(folders, HALVES, MARKET, centred=True))
+    assert metrics["fused"]["rank1"] == pytest.approx(33.33)  # person 3 is nearest to all
+    assert metrics["centred"]["rank1"] == 100
+    assert "centred" not in report(evaluate_splits(folders, HALVES, MARKET))
+    np.savez(tmp_path / "h1" / "split_0" / "features.npz", **features)  # of a run without means
+    with pytest.raises(UserError, match=r"h1/split_0/features\.npz: .*run `dvc repro`"):
+        evaluate_splits(folders, HALVES, MARKET, centred=True)
+
+
 def write_features(folders, split, labels, features):
     """Distances and features of a split; features: per branch and role."""
     for branch, folder in folders.items():

@@ -111,10 +111,15 @@ def test_recipes_of_other_splits_are_compared_on_those_they_share(tmp_path, caps
     assert gains([0]) == {"chosen": 5, "ema 0.98": 10}
 
 
-def test_what_reranking_adds_is_told_of_the_trials_that_were_judged_with_it(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("prefix", "called"), [("reranked", "re-ranking"), ("centred", "centring")]
+)
+def test_what_costs_no_training_is_told_of_the_trials_that_were_judged_with_it(
+    tmp_path, capsys, prefix, called
+):
     def row(recipe, split, rank1, again=None):
         of = {"data": "prid2011", "recipe": recipe, "split": split, "share": 0.0, "mirrored": "no"}
-        both = {"reranked_rank1": again, "reranked_mAP": again}
+        both = {f"{prefix}_rank1": again, f"{prefix}_mAP": again}
         return of | {"rank1": rank1, "mAP": rank1} | (both if again is not None else {})
 
     path = tmp_path / "recipes.csv"
@@ -127,9 +132,9 @@ def test_what_reranking_adds_is_told_of_the_trials_that_were_judged_with_it(tmp_
         return capsys.readouterr().out
 
     before = [row("plain", split, 40.0) for split in (0, 1, 2)]
-    assert "re-ranking" not in told(*before)
+    assert called not in told(*before)
     after = [row("pooled", 1, 50.0, 56.0), row("pooled", 2, 60.0, 62.0)]
-    added = told(*before, *after).partition("what re-ranking adds to validation rank1")[2]
+    added = told(*before, *after).partition(f"what {called} adds to validation rank1")[2]
     lines = dict(line.split(maxsplit=1) for line in added.splitlines() if line[:1] == "p")
     assert lines["pooled"].split() == ["2", "4.0"]  # splits, and the mean of 6 and 2
     assert "plain" not in lines

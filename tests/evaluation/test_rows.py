@@ -186,8 +186,14 @@ def test_commands_and_params_tell_what_no_stage_does(capsys):
 
 
 def test_rows_name_what_the_experiments_record():
-    rankings = {*BRANCHES, *records.FIXED_WEIGHTS, *records.CHOSEN_WEIGHTS}
+    rankings = {*BRANCHES, *records.FIXED_WEIGHTS, *records.CHOSEN_WEIGHTS, records.CENTRED}
     for block, told in plan.ROWS.items():
+        centred = {row.experiment for row in told if row.ranking == records.CENTRED}
+        assert all(
+            plan.settings(block, data, name, "given")["distances.centred"] == "true"
+            for name in centred
+            for data in plan.BLOCKS[block].experiments[name].sets
+        )
         assert {row.ranking for row in told} <= rankings
         named = {row.experiment for row in told}
         named |= {row.experiment for pair in plan.OF_SEEDS.get(block, ()) for row in pair}

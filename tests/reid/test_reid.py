@@ -17,7 +17,7 @@ from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Reid
 from pyramid_reid.core.runtime import derive_seed
-from pyramid_reid.reid.features import Extractor
+from pyramid_reid.reid.features import Extractor, few_features
 from pyramid_reid.reid.network import osnet, preprocessing
 from pyramid_reid.reid.training import batches, loop
 from pyramid_reid.training.checkpoints import COMPUTING, Checkpoints
@@ -455,8 +455,38 @@ def test_distances_of_test_and_held_out_crops_are_kept_apart(tmp_path):
             own = store.index[store.index.role == prefix + role]
             assert table.height.tolist() == own.height.tolist()
             assert features[role].shape == (counts[prefix + role], 512)
+        assert set(features) == {"query", "gallery"}
         expected = 1 - features["query"] @ features["gallery"].T
         np.testing.assert_allclose(np.load(out / "distmat.npy"), expected, atol=1e-6)
+
+
+def test_each_camera_s_mean_is_kept_where_features_are_to_be_centred(tmp_path):
+    rng = np.random.default_rng(0)
+    shown = [("train", 1), ("train", 2), ("train", 1), ("query", 2), ("gallery", 1)]
+    with CropWriter(tmp_path / "data/crops/split_0") as writer:
+        for number, (role, camid) in enumerate(shown):
+            pixels = rng.integers(0, 256, (32, 16, 3), np.uint8)
+            writer.add(Crop(number, camid, role, 1, f"{number}.png"), pixels)
+    model = osnet.build("osnet_x0_25", 3, 0)
+    file = tmp_path / "data/models/reid/ori/split_0/model.safetensors"
+    osnet.save(file, model, "osnet_x0_25", 32, 16)
+    text = (ROOT / "params.yaml").read_text().replace("centred: false", "centred: true")
+    (tmp_path / "params.yaml").write_text(text)
+    run_stage(tmp_path, "distances", "ori")
+    store = CropStore(tmp_path / "data/crops/split_0")
+    alone = few_features(model.eval(), np.stack([store[row] for row in range(3)]))
+    alone /= np.linalg.norm(alone, axis=1, keepdims=True)
+    found = np.load(tmp_path / "data/distances/ori/split_0/features.npz")
+    assert found["cameras"].tolist() == [1, 2]
+    wanted = [(alone[0] + alone[2]) / 2, alone[1]]
+    np.testing.assert_allclose(found["means"], wanted, atol=1e-4)
+    with CropWriter(tmp_path / "data/crops/split_0") as writer:
+        for number, (role, camid) in enumerate([*shown, ("gallery", 3)]):
+            pixels = rng.integers(0, 256, (32, 16, 3), np.uint8)
+            writer.add(Crop(number, camid, role, 1, f"{number}.png"), pixels)
+    lacks = "gallery crops of split_0: camera 3 has no training crop"
+    with pytest.raises(UserError, match=lacks):
+        run_stage(tmp_path, "distances", "ori")
 
 
 def test_a_network_file_with_other_metadata_is_one_clear_error(tmp_path):

@@ -21,6 +21,7 @@ COLORS = {
     "h2": "#009E73",
     "h3": "#CC79A7",
     "reranked": "#0072B2",
+    "centred": "#D55E00",
 }
 NO_BRANCH = "#999999"
 """Grey of what belongs to no branch."""

@@ -343,6 +343,7 @@ class Distances(Section):
     """How features are taken."""
 
     mirrored: bool
+    centred: bool
 
 
 class Fusion(Section):

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from pyramid_reid.core.figures import COLORS, plot, save
 
-MARKERS = {"fused": "o", "ori": "s", "h1": "^", "h2": "D", "h3": "v", "reranked": "P"}
+MARKERS = {
+    "fused": "o",
+    "ori": "s",
+    "h1": "^",
+    "h2": "D",
+    "h3": "v",
+    "reranked": "P",
+    "centred": "X",
+}
 """With `COLORS`, so that no one needs to tell colours apart."""
 
 

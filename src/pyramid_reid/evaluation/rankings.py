@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from pyramid_reid.core.crops import splits
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.core.runtime import derive_seed
-from pyramid_reid.retrieval.distance import DistanceReader
+from pyramid_reid.retrieval.camera_mean import centred as without_camera_mean
+from pyramid_reid.retrieval.distance import DistanceReader, cosine_distances
 from pyramid_reid.retrieval.fusion import fuse
 from pyramid_reid.retrieval.metrics import (
     Judge,
@@ -67,7 +68,7 @@ class Split:
 
     Attributes:
         query, gallery: columns pid, camid, ratio, height, width, source; of branch ori.
-        results: of `fused`, then of each branch, then perhaps of `reranked`.
+        results: of `fused`, then of each branch, then perhaps of `reranked` and `centred`.
     """
 
     name: str
@@ -95,6 +96,8 @@ def evaluate_splits(
     weights: Mapping[str, float],
     judging: Judging,
     rerank: Rerank | None = None,
+    *,
+    centred: bool = False,
 ) -> list[Split]:
     """Judge each branch and their weighted sum, split by split, in runs of rows.
 
@@ -103,6 +106,8 @@ def evaluate_splits(
         weights: of each branch.
         rerank: also judge the re-ranked fused distance, as `reranked`. Each single-shot gallery is
             re-ranked by itself: a crop that was not drawn is no neighbour of those that were.
+        centred: also judge the fused distance of features less the mean of their camera, as
+            `centred`.
 
     Raises:
         UserError: the branches do not belong together, a distance is NaN, or no query has a true
@@ -111,7 +116,8 @@ def evaluate_splits(
     done = []
     for name in common_splits(folders):
         query, gallery = labels({branch: folder / name for branch, folder in folders.items()})
-        rankings = ("fused", *folders, *(("reranked",) if rerank else ()))
+        further = (*(("reranked",) if rerank else ()), *(("centred",) if centred else ()))
+        rankings = ("fused", *folders, *further)
         try:
             judges = {each: judging.judge(name, query, gallery) for each in rankings}
         except ValueError as error:
@@ -123,8 +129,11 @@ def evaluate_splits(
                     judges[each].judge(start, run)
                 except ValueError as error:
                     raise UserError(f"{each}, {name}: {error}") from error
+        in_split = {branch: folder / name for branch, folder in folders.items()}
+        if centred:
+            for start, run in centred_runs(in_split, weights, query, gallery):
+                judges["centred"].judge(start, run)
         if rerank:
-            in_split = {branch: folder / name for branch, folder in folders.items()}
             joined = joined_features(in_split, weights, len(query), len(gallery))
             judge, total = judges["reranked"], sum(weights.values())
             try:
@@ -165,6 +174,41 @@ def distance_runs(
         runs = zip(*(reader.runs(rows) for reader in readers.values()), strict=True)
         for number, parts in enumerate(runs):
             yield number * rows, dict(zip(readers, parts, strict=True))
+
+
+def centred_runs(
+    folders: Mapping[str, Path],
+    weights: Mapping[str, float],
+    query: pd.DataFrame,
+    gallery: pd.DataFrame,
+) -> Iterator[tuple[int, Annotated[NDArray[np.float32], "rows num_gallery"]]]:
+    """First row and fused distances of run after run of rows, of features less their camera's mean.
+
+    Args:
+        folders: of a split's distances, by branch.
+        query, gallery: their labels.
+
+    Raises:
+        UserError: a file of features is missing, damaged, of other crops, or has no means.
+    """
+    sides: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    for branch, folder in folders.items():
+        try:
+            with np.load(folder / "features.npz") as file:
+                means = dict(zip(file["cameras"].tolist(), file["means"], strict=True))
+                sides[branch] = (
+                    without_camera_mean(file["query"], query.camid.to_numpy(), means),
+                    without_camera_mean(file["gallery"], gallery.camid.to_numpy(), means),
+                )
+        except DAMAGED as error:
+            raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
+    rows = rows_at_a_time(len(gallery))
+    for start in range(0, len(query), rows):
+        parts = {
+            branch: cosine_distances(ours[start : start + rows], theirs)
+            for branch, (ours, theirs) in sides.items()
+        }
+        yield start, fuse(parts, weights)
 
 
 def joined_features(
