@@ -173,6 +173,12 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="order the 200 nearest (--top, if that is more) by k-reciprocal re-ranking",
     )
     search.add_argument(
+        "--centred",
+        metavar="CAMERA",
+        help="the query's camera; order the 200 nearest (--top, if that is more) by features less"
+        " the mean of their camera",
+    )
+    search.add_argument(
         "--exact", action="store_true", help="compare with every crop instead of using the index"
     )
     search.add_argument(
@@ -208,6 +214,11 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--any-camera",
         action="store_true",
         help="let crops of the query's own person and camera count",
+    )
+    evaluate.add_argument(
+        "--centred",
+        action="store_true",
+        help="judge features less the mean of their camera, as `search --centred` orders by",
     )
 
     optimize = commands.add_parser(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
+from pyramid_reid.search import centring
 from pyramid_reid.search.description import Description
 from pyramid_reid.search.distances import proportions
 from pyramid_reid.search.store import Store, filters
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What formulas of spreadsheets begin with, as `serve/page/table.js` has it."""
 RERANKED = 200
-"""Hits at least that are re-ranked: their neighbourhoods among each other count."""
+"""Hits at least that are re-ranked: their neighbourhoods among each other count. As many are
+ordered anew by centred features."""
+ORDERED = ("reranked", "centred")
+"""Columns by one of which the nearest hits may be ordered anew."""
 THUMBNAIL = 160
 """Height in pixels of pictures in a page."""
 SHORTEST_ID = 6
@@ -64,8 +68,9 @@ class Answer:
     """Hits, the nearest first.
 
     Attributes:
-        hits: rank, distance, probability (where it is known), perhaps `reranked` and `crops` (how
-            many the hit's group has in all), then the branches' distances and the store's columns.
+        hits: rank, distance, probability (where it is known), perhaps `reranked` or `centred`, and
+            `crops` (how many the hit's group has in all), then the branches' distances and the
+            store's columns.
         why_no_probability: None where there is one.
     """
 
@@ -132,6 +137,7 @@ def answer(
     where: str | None = None,
     group: str | None = None,
     rerank: bool = False,
+    centred: str | None = None,
     exact: bool = False,
 ) -> Answer:
     """Search.
@@ -143,11 +149,13 @@ def answer(
         top: hits, or groups where `group` names a column; the nearest crop stands for its group.
         rerank: order the `RERANKED` nearest hits, or `top` if that is more, by k-reciprocal
             re-ranking; groups that have none of these come after them, by distance.
+        centred: the query's camera; order the same hits by features less the mean of their camera.
         exact: compare with every crop.
 
     Raises:
         UserError: there is no such column, or it cannot group; the condition does not parse; the
-            store is empty.
+            store is empty; a camera has too few crops for a mean, or a hit has none; or hits are to
+            be ordered in two ways.
     """
     model = described or store.description
     used = dict(model.weights) if weights is None else dict(weights)
@@ -161,11 +169,15 @@ def answer(
         hits = found.to_pandas(integer_object_nulls=True)
         return hits[~hits["id"].isin(query.identifiers)].head(number).reset_index(drop=True)
 
-    number = max(top, RERANKED) if rerank else top
+    if rerank and centred is not None:
+        raise UserError("--rerank and --centred order the nearest crops in two ways: give one")
+    number = max(top, RERANKED) if rerank or centred is not None else top
     hits = nearest(number, where)
     whole = len(hits) < number
     if rerank:
         hits = _reranked(store, query, hits, shares)
+    if centred is not None:
+        hits = _centred(store, query, hits, shares, centred)
     if group is not None:
         hits = _first_of_each(hits, group)
         if not whole and len(hits) < top:
@@ -178,7 +190,7 @@ def answer(
     if fitted is not None and why is None:
         exponent = np.clip(fitted.slope * hits["distance"] + fitted.intercept, -700, 700)
         hits["probability"] = 1 / (1 + np.exp(exponent))
-    numbers = ["rank", "distance", "probability", "reranked", "crops", *BRANCHES]
+    numbers = ["rank", "distance", "probability", *ORDERED, "crops", *BRANCHES]
     first = [name for name in numbers if name in hits]
     return Answer(query, hits[[*first, *(name for name in hits if name not in first)]], why)
 
@@ -253,7 +265,7 @@ def _with_further(
                 " that leaves them out while more are looked for: give a smaller --top"
             )
         groups = joined
-    order = [name for name in ("reranked", "distance") if name in groups]
+    order = [name for name in (*ORDERED, "distance") if name in groups]
     return groups.sort_values(order, kind="stable")
 
 
@@ -338,6 +350,30 @@ def _reranked(
     return hits.assign(reranked=distances).sort_values("reranked", kind="stable")
 
 
+def _centred(
+    store: Store, query: Query, hits: pd.DataFrame, shares: Mapping[str, float], camera: str
+) -> pd.DataFrame:
+    """Hits in the order of the distance of features less the mean of their camera, in `centred`.
+
+    Args:
+        camera: of the query.
+
+    Raises:
+        UserError: a hit has no camera, or a camera has too few crops.
+    """
+    if hits.empty:
+        return hits.assign(centred=[])
+    if hits["camera"].isna().any():
+        raise UserError(
+            "--centred: crops without a camera are among the nearest: leave them out by"
+            " --where 'camera is not null'"
+        )
+    features = vectors(store, hits["id"].tolist())
+    cameras = hits["camera"].to_numpy()
+    found = centring.distances(store, query.features, camera, features, cameras, shares)
+    return hits.assign(centred=found).sort_values("centred", kind="stable")
+
+
 def vectors(store: Store, identifiers: Sequence[str]) -> Annotated[NDArray[np.float32], "n 4 D"]:
     """Features of crops, in the order of the ids."""
     found = dict[str, NDArray[np.float32]]()
@@ -365,7 +401,7 @@ def _plain(value: Any) -> Any:
 
 def lines(answer: Answer) -> list[str]:
     """Hits as a table for a terminal."""
-    columns = ["rank", "distance", "probability", "reranked", "crops", "camera", "time", "path"]
+    columns = ["rank", "distance", "probability", *ORDERED, "crops", "camera", "time", "path"]
     shown = [name for name in columns if name in answer.hits]
     shown = [n for n in shown if n not in ("camera", "time") or answer.hits[n].notna().any()]
     hits = records(answer)
@@ -386,7 +422,7 @@ def lines(answer: Answer) -> list[str]:
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return "-"
-    if name in ("distance", "reranked"):
+    if name in ("distance", *ORDERED):
         return f"{value:.4f}"
     if name == "probability":
         return f"{value:.3f}"

@@ -84,6 +84,7 @@ def search(given: argparse.Namespace) -> int:
         where=given.where,
         group=given.group,
         rerank=given.rerank,
+        centred=given.centred,
         exact=given.exact,
     )
     if given.out is not None:
@@ -135,6 +136,7 @@ def evaluate(given: argparse.Namespace) -> int:
         given.where,
         given.queries,
         any_camera=given.any_camera,
+        centred=given.centred,
     )
     print(json.dumps(asdict(verdict)) if given.json else "\n".join(judge.lines(verdict)))
     return DONE

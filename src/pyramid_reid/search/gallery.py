@@ -27,7 +27,7 @@ FIXED = {"path", *BOX}
 """Columns of a user's table that are no column of the store by themselves."""
 TAKEN = {
     *("id", "path", "box", *BOX, *HIDDEN),
-    *("rank", "distance", *BRANCHES, "probability", "reranked", "crops"),
+    *("rank", "distance", *BRANCHES, "probability", "reranked", "centred", "crops"),
     *("_distance", "_score", "_relevance_score", "_rowid", "_rowaddr", "_rowoffset"),
 }
 """Names that a user's column cannot have: of a store's own columns, of what hits have beside them,

@@ -16,6 +16,7 @@ from pyramid_reid.core.progress import progress
 from pyramid_reid.retrieval.distance import cosine_distances
 from pyramid_reid.retrieval.fusion import fuse
 from pyramid_reid.retrieval.metrics import Judge, summary
+from pyramid_reid.search import centring
 from pyramid_reid.search.distances import proportions
 from pyramid_reid.search.store import Store
 from pyramid_reid.search.store.vectors import normalized
@@ -49,6 +50,7 @@ def evaluate(
     queries: int | None = None,
     *,
     any_camera: bool = False,
+    centred: bool = False,
 ) -> Verdict:
     """Rank the crops of the store for each of its people.
 
@@ -60,9 +62,11 @@ def evaluate(
     Args:
         weights: None takes the model's.
         queries: judge so many, drawn at random (seed 0); None: all.
+        centred: judge features less the mean of their camera, over all its crops that are read.
 
     Raises:
-        UserError: there is no column of identities, or no query has a true match.
+        UserError: there is no column of identities, or no query has a true match; or features are
+            to be centred, and a crop has no camera, or a camera too few crops.
     """
     named = [name for name in IDENTITIES if name in store.columns()]
     if not named:
@@ -76,6 +80,8 @@ def evaluate(
     notes = list[str]()
     pids = _labels(crops, named[0], notes)
     camids = _cameras(crops, notes, any_camera=any_camera)
+    if centred:
+        features = _less_mean(crops["camera"], features)
     asked, answering = _roles(crops, notes)
     known = crops[named[0]].notna().to_numpy()
     asked = asked[known[asked]]
@@ -154,6 +160,16 @@ def _cameras(crops: pd.DataFrame, notes: list[str], *, any_camera: bool) -> NDAr
     else:
         return np.asarray(cameras.to_numpy(str))
     return np.asarray(crops["id"].to_numpy(str))
+
+
+def _less_mean(cameras: pd.Series, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features less the mean of their camera."""
+    if cameras.isna().any():
+        raise UserError(
+            f"--centred: {int(cameras.isna().sum()):,} crops have no camera: leave them out by"
+            " --where 'camera is not null'"
+        )
+    return centring.all_centred(features, cameras.to_numpy(str))
 
 
 def _roles(crops: pd.DataFrame, notes: list[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
