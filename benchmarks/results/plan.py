@@ -417,6 +417,7 @@ PAIRS: dict[str, tuple[tuple[Row, Row], ...]] = {
     ),
     "pooled": ((FUSED_CENTRED, CONTROL),),
     "starts": (
+        (ZERO_SHOT_CENTRED, AS_IT_IS),
         (Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centred", CENTRED), FROM_CROPS),
     ),
     "hypotheses": (
