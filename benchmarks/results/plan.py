@@ -311,6 +311,7 @@ AS_IT_IS = Row("ori alone, zero-shot", "zero_shot", "ori")
 FROM_CROPS = Row("ori alone, zero-shot, from pooled crops", "zero_shot_pooled", "ori")
 CONTROL = Row("four seeds of ori", "seeds", "equal")
 FUSED_CENTRED = Row("four seeds of ori, centred", "centred", CENTRED)
+FROM_CROPS_CENTRED = Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centred", CENTRED)
 ZERO_SHOT_CENTRED = Row("ori alone, zero-shot, centred", "zero_shot_centred", CENTRED)
 SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
 """The same network as `ORI` by other luck: what a difference between two rows may be due to."""
@@ -377,7 +378,7 @@ ROWS = {
         Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
         FROM_CROPS,
         ZERO_SHOT_CENTRED,
-        Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centred", CENTRED),
+        FROM_CROPS_CENTRED,
         ORI,
         Row("ori alone, from Market-1501", "market1501", "ori"),
         Row("ori alone, from pooled crops", "pooled", "ori"),
@@ -418,7 +419,7 @@ PAIRS: dict[str, tuple[tuple[Row, Row], ...]] = {
     "pooled": ((FUSED_CENTRED, CONTROL),),
     "starts": (
         (ZERO_SHOT_CENTRED, AS_IT_IS),
-        (Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centred", CENTRED), FROM_CROPS),
+        (FROM_CROPS_CENTRED, FROM_CROPS),
     ),
     "hypotheses": (
         (

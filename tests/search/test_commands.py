@@ -388,6 +388,19 @@ def test_what_cannot_be_centred_is_told(tmp_path, camera, others, said):
             judge.evaluate(store, centred=True)
 
 
+def test_a_camera_whose_crops_are_all_alike_is_told(tmp_path):
+    features = features_of(40, 6)
+    features[2::3] = features[2]  # of camera c2, as black pictures are
+    store = Store.create(tmp_path / "store", describe())
+    with store.writing():
+        store.add(table_of(features, pid=[str(n // 6) for n in range(240)]))
+    said = "--centred: .* have no direction, .*: a camera's crops are all alike"
+    with pytest.raises(UserError, match=said):
+        answers.answer(store, answers.Query(["x"], [None], [], features[0]), centred="c0", top=300)
+    with pytest.raises(UserError, match=said):
+        judge.evaluate(store, centred=True)
+
+
 def test_evaluate_centred_is_to_evaluate_centred_features(cameras, tmp_path):
     store, features, _ = cameras
     less = features - np.stack([features[n % 3 :: 3].mean(0) for n in range(240)])

@@ -39,7 +39,7 @@ def distances(
         weights: of the branches, adding up to 1.
 
     Raises:
-        UserError: the store holds too few crops of a camera.
+        UserError: the store holds too few crops of a camera, or only equal ones.
     """
     names = sorted({camera, *cameras})
     numbers = {name: number for number, name in enumerate(names)}
@@ -49,8 +49,8 @@ def distances(
     total = np.zeros(len(features))
     for place, branch in enumerate(BRANCHES):
         of_branch = dict(enumerate(means[:, place]))
-        ours = centred(asked[:, place], np.array([numbers[camera]]), of_branch)
-        theirs = centred(features[:, place], of_crops, of_branch)
+        ours = _centred(asked[:, place], np.array([numbers[camera]]), of_branch)
+        theirs = _centred(features[:, place], of_crops, of_branch)
         total += weights[branch] * cosine_distances(ours, theirs)[0]
     return total
 
@@ -87,10 +87,29 @@ def all_centred(
     """Features of crops less the mean of their camera, all of them of length 1 in each branch.
 
     Raises:
-        UserError: there are too few of a camera.
+        UserError: there are too few of a camera, or only equal ones.
     """
     names, numbers, counts = np.unique(cameras, return_inverse=True, return_counts=True)
     for name, count in zip(names, counts, strict=True):
         _check(str(name), int(count))
     of_branches = (np.ascontiguousarray(features[:, place]) for place in range(len(BRANCHES)))
-    return np.stack([centred(of, numbers, camera_means(of, numbers)) for of in of_branches], axis=1)
+    less = [_centred(of, numbers, camera_means(of, numbers)) for of in of_branches]
+    return np.stack(less, axis=1)
+
+
+def _centred(
+    features: Annotated[Floats, "N D"],
+    numbers: Annotated[NDArray[np.int64], "N"],
+    means: Mapping[int, Annotated[Floats, "D"]],
+) -> Annotated[Floats, "N D"]:
+    """Features less the mean of their camera.
+
+    Raises:
+        UserError: one of them is that mean.
+    """
+    try:
+        return centred(features, numbers, means)
+    except ValueError as error:
+        raise UserError(
+            f"--centred: {error}: a camera's crops are all alike; leave them out by --where"
+        ) from error
