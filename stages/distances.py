@@ -6,6 +6,7 @@ from _stage import crops_of, run
 # isort: split
 
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from pyramid_reid.core.runtime import start_torch
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import resized_in_parts
-from pyramid_reid.retrieval.camera_mean import camera_means
+from pyramid_reid.retrieval.camera_mean import FEWEST, camera_means
 from pyramid_reid.retrieval.distance import Floats, normalize, write_cosine_distances
 
 BRANCH = sys.argv[1]
@@ -98,18 +99,20 @@ def embedded(
 
 
 def check_cameras(store: crops.CropStore, split: str) -> None:
-    """Check that each camera of the crops that are ranked has training crops.
+    """Check that each camera of the crops that are ranked has training crops enough for a mean.
 
     Raises:
-        UserError: one has none.
+        UserError: one has too few.
     """
-    trained = set(store.index.camid.to_numpy()[store.rows("train")])
+    camids = store.index.camid.to_numpy()
+    trained = Counter(camids[store.rows("train")].tolist())
     for role in (role for roles in ROLES.values() for role in roles):
-        if missing := set(store.index.camid.to_numpy()[store.rows(role)]) - trained:
-            raise UserError(
-                f"{role} crops of {split}: camera {min(missing)} has no training crop to take a"
-                " mean of; set distances.centred to false"
-            )
+        for camid in np.unique(camids[store.rows(role)]).tolist():
+            if trained[camid] < FEWEST:
+                raise UserError(
+                    f"{role} crops of {split}: camera {camid} has {trained[camid]} training crops,"
+                    f" and a mean takes {FEWEST} at least; set distances.centred to false"
+                )
 
 
 if __name__ == "__main__":

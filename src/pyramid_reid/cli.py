@@ -218,7 +218,7 @@ def _add_gallery(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     evaluate.add_argument(
         "--centred",
         action="store_true",
-        help="judge features less the mean of their camera, as `search --centred` orders by",
+        help="judge features less the mean of their camera, over the crops that --where leaves",
     )
 
     optimize = commands.add_parser(

@@ -20,6 +20,7 @@ from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.reid.features import Extractor, few_features
 from pyramid_reid.reid.network import osnet, preprocessing
 from pyramid_reid.reid.training import batches, loop
+from pyramid_reid.retrieval.camera_mean import FEWEST
 from pyramid_reid.training.checkpoints import COMPUTING, Checkpoints
 from pyramid_reid.training.weights_file import Checkpoint
 
@@ -462,11 +463,15 @@ def test_distances_of_test_and_held_out_crops_are_kept_apart(tmp_path):
 
 def test_each_camera_s_mean_is_kept_where_features_are_to_be_centred(tmp_path):
     rng = np.random.default_rng(0)
-    shown = [("train", 1), ("train", 2), ("train", 1), ("query", 2), ("gallery", 1)]
-    with CropWriter(tmp_path / "data/crops/split_0") as writer:
-        for number, (role, camid) in enumerate(shown):
-            pixels = rng.integers(0, 256, (32, 16, 3), np.uint8)
-            writer.add(Crop(number, camid, role, 1, f"{number}.png"), pixels)
+    shown = [("train", 1 + n % 2) for n in range(2 * FEWEST)] + [("query", 2), ("gallery", 1)]
+
+    def write(shown):
+        with CropWriter(tmp_path / "data/crops/split_0") as writer:
+            for number, (role, camid) in enumerate(shown):
+                pixels = rng.integers(0, 256, (32, 16, 3), np.uint8)
+                writer.add(Crop(number, camid, role, 1, f"{number}.png"), pixels)
+
+    write(shown)
     model = osnet.build("osnet_x0_25", 3, 0)
     file = tmp_path / "data/models/reid/ori/split_0/model.safetensors"
     osnet.save(file, model, "osnet_x0_25", 32, 16)
@@ -474,19 +479,22 @@ def test_each_camera_s_mean_is_kept_where_features_are_to_be_centred(tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     run_stage(tmp_path, "distances", "ori")
     store = CropStore(tmp_path / "data/crops/split_0")
-    alone = few_features(model.eval(), np.stack([store[row] for row in range(3)]))
+    rows = store.rows("train")
+    alone = few_features(model.eval(), np.stack([store[row] for row in rows]))
     alone /= np.linalg.norm(alone, axis=1, keepdims=True)
     found = np.load(tmp_path / "data/distances/ori/split_0/features.npz")
     assert found["cameras"].tolist() == [1, 2]
-    wanted = [(alone[0] + alone[2]) / 2, alone[1]]
-    np.testing.assert_allclose(found["means"], wanted, atol=1e-4)
-    with CropWriter(tmp_path / "data/crops/split_0") as writer:
-        for number, (role, camid) in enumerate([*shown, ("gallery", 3)]):
-            pixels = rng.integers(0, 256, (32, 16, 3), np.uint8)
-            writer.add(Crop(number, camid, role, 1, f"{number}.png"), pixels)
-    lacks = "gallery crops of split_0: camera 3 has no training crop"
-    with pytest.raises(UserError, match=lacks):
-        run_stage(tmp_path, "distances", "ori")
+    np.testing.assert_allclose(found["means"], [alone[::2].mean(0), alone[1::2].mean(0)], atol=1e-4)
+    for more, lacks in (
+        ([("gallery", 3)], "gallery crops of split_0: camera 3 has 0 training crops"),
+        (
+            [("val_query", 3), ("train", 3)],
+            "val_query crops .* camera 3 has 1 training crops, .* 20",
+        ),
+    ):
+        write([*shown, *more])
+        with pytest.raises(UserError, match=lacks):
+            run_stage(tmp_path, "distances", "ori")
 
 
 def test_a_network_file_with_other_metadata_is_one_clear_error(tmp_path):

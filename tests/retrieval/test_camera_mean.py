@@ -43,6 +43,8 @@ def test_a_camera_without_mean_and_a_crop_that_is_the_mean_are_errors():
         centred(features, np.array([1, 4]), {1: features[1]})
     with pytest.raises(ValueError, match="1 features have no direction, the first in row 1"):
         centred(features, np.array([1, 4]), {1: features[1], 4: features[1]})
+    with pytest.raises(ValueError, match="1 features for 2 crops"):
+        centred(features[:1], np.array([1, 1]), {1: features[1]})
     with pytest.raises(ValueError, match="features"):
         camera_means(2 * features, np.array([1, 4]))
 

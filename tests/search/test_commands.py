@@ -339,6 +339,42 @@ def test_centred_hits_are_ordered_by_features_less_the_mean_of_their_camera(came
     assert hits["rank"].tolist() == list(range(1, 240))
 
 
+def test_several_query_crops_lose_the_mean_of_their_camera_before_they_are_scaled(cameras):
+    store, features, ids = cameras
+    mean = features[[0, 3]].mean(0)  # two crops of person 0 from camera c0
+    query = answers.Query([ids[0], ids[3]], [None, None], [ids[0], ids[3]], mean)
+    hits = answers.answer(store, query, centred="c0", top=300).hits
+    means = np.stack([features[number::3].mean(0) for number in range(3)])
+    asked, less = mean - means[0], features - means[np.arange(240) % 3]
+    scaled = mean / np.linalg.norm(mean, axis=-1, keepdims=True) - means[0]
+    asked, less, scaled = (
+        of / np.linalg.norm(of, axis=-1, keepdims=True) for of in (asked, less, scaled)
+    )
+    rest = [n for n in range(240) if n not in (0, 3)]
+    truth, wrong = (1 - np.einsum("bd,nbd->nb", of, less[rest]).mean(1) for of in (asked, scaled))
+    found = hits.set_index("id")["centred"][[ids[n] for n in rest]].to_numpy()
+    np.testing.assert_allclose(found, truth, atol=2e-3)
+    assert np.abs(wrong - truth).max() > 0.01
+
+
+def test_only_the_nearest_are_ordered_by_centred_features(cameras, monkeypatch):
+    store, features, ids = cameras
+    monkeypatch.setattr(answers, "RERANKED", 50)
+    query = answers.Query([ids[0]], [None], [ids[0]], features[0])
+    nearest = set(answers.answer(store, query, top=50).hits["id"])
+    every = answers.answer(store, query, centred="c0", top=300).hits["id"]
+    found = answers.answer(store, query, centred="c0", top=20).hits["id"].tolist()
+    assert found == [name for name in every if name in nearest][:20]
+    assert found != every[:20].tolist()
+
+
+def test_the_camera_of_a_stored_query_is_its_own(cameras):
+    store, features, ids = cameras
+    query = answers.Query([ids[1]], [None], [ids[1]], features[1])
+    with pytest.raises(UserError, match=f"--centred c0: crop {ids[1][:10]} is from camera c1"):
+        answers.answer(store, query, centred="c0")
+
+
 def test_centring_brings_people_from_other_cameras_forward(cameras):
     store, features, ids = cameras
 
@@ -361,7 +397,7 @@ def test_centring_brings_people_from_other_cameras_forward(cameras):
         (
             "c9",
             {},
-            r"are 0 crops of camera 'c9', and a mean takes 20 .* leave them out by --where",
+            r"c9: the store has 0 crops of the query's camera.* as the column `camera` does",
         ),
         (
             "c0",
@@ -381,7 +417,7 @@ def test_what_cannot_be_centred_is_told(tmp_path, camera, others, said):
     with store.writing():
         store.add(rows)
     query = answers.Query(["x"], [None], [], features[0])
-    with pytest.raises(UserError, match=f"--centred: .*{said}"):
+    with pytest.raises(UserError, match=f"--centred.*{said}"):
         answers.answer(store, query, centred=camera, top=300)
     if others:
         with pytest.raises(UserError, match=r"--centred: .*(camera 'c1'|1 crops have no camera)"):
@@ -435,6 +471,8 @@ def test_the_nearest_are_ordered_in_one_way(run, cameras):
     assert len(out.splitlines()) == 4
     hits = json.loads(run(*command, "--json", "--where", "camera = 'c7'")[1])["hits"]
     assert hits == []
+    judged = json.loads(run("evaluate", "--store", store.folder, "--centred", "--json")[1])
+    assert judged["figures"] == judge.evaluate(store, centred=True).figures
 
 
 def test_results_as_files(run, indexed, gallery, tmp_path):

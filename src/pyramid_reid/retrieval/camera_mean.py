@@ -13,6 +13,9 @@ from pyramid_reid.retrieval.distance import normalize
 
 Floats = NDArray[np.float32]
 
+FEWEST = 20
+"""Crops that a mean takes: that of fewer would be the mean of one or two people."""
+
 
 def camera_means(
     features: Annotated[ArrayLike, "N D"], camids: Annotated[NDArray[np.int64], "N"]
@@ -50,10 +53,12 @@ def centred(
         means: of each camera, over other crops than those that are ranked.
 
     Raises:
-        ValueError: features are no (N, D) of rows of length 1; a camera has no mean; or a feature
-            is its camera's mean, and has no direction.
+        ValueError: features are no (N, D) of rows of length 1, or not as many as cameras; a camera
+            has no mean; or a feature is its camera's mean, and has no direction.
     """
     rows = unit_features(features, "features")
+    if len(rows) != len(camids):
+        raise ValueError(f"{len(rows)} features for {len(camids)} crops")
     if missing := set(np.unique(camids).tolist()) - set(means):
         raise ValueError(f"camera {min(missing)} has no mean")
     moved = rows - np.stack([means[int(camid)] for camid in camids]) if len(rows) else rows

@@ -359,8 +359,11 @@ def _centred(
         camera: of the query.
 
     Raises:
-        UserError: a hit has no camera, or a camera has too few crops.
+        UserError: the query is from another camera, a hit has none, or a camera has too few crops.
     """
+    for identifier in query.identifiers:
+        if (own := store.row(identifier)["camera"]) not in (None, camera):
+            raise UserError(f"--centred {camera}: crop {identifier[:10]} is from camera {own}")
     if hits.empty:
         return hits.assign(centred=[])
     if hits["camera"].isna().any():

@@ -10,16 +10,11 @@ from numpy.typing import NDArray
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
-from pyramid_reid.retrieval.camera_mean import camera_means, centred
-from pyramid_reid.retrieval.distance import cosine_distances
+from pyramid_reid.retrieval.camera_mean import FEWEST, camera_means, centred
+from pyramid_reid.retrieval.distance import cosine_distances, normalize
 from pyramid_reid.search.store import Store, filters
 
 Floats = NDArray[np.float32]
-
-FEWEST = 20
-"""Crops that a mean takes: that of fewer would be the mean of one or two people."""
-MOST = 5000
-"""Crops that are read of a camera for a search: more tell nothing new."""
 
 
 def distances(
@@ -33,7 +28,7 @@ def distances(
     """Fused distances of a query to crops of a store, by features less the mean of their camera.
 
     Args:
-        camera: of the query.
+        query: mean of the features of its crops, which are all of `camera`; not scaled to length 1.
         features: of the crops, of length 1 in each branch.
         cameras: of the crops.
         weights: of the branches, adding up to 1.
@@ -43,28 +38,41 @@ def distances(
     """
     names = sorted({camera, *cameras})
     numbers = {name: number for number, name in enumerate(names)}
-    means = np.stack([_mean(store, name) for name in names])
-    lengths = np.linalg.norm(query, axis=1, keepdims=True)
-    asked, of_crops = (query / lengths)[None], np.array([numbers[name] for name in cameras])
+    means = np.stack([_mean(store, name, asked=name == camera) for name in names])
+    of_crops = np.array([numbers[name] for name in cameras])
     total = np.zeros(len(features))
     for place, branch in enumerate(BRANCHES):
-        of_branch = dict(enumerate(means[:, place]))
-        ours = _centred(asked[:, place], np.array([numbers[camera]]), of_branch)
-        theirs = _centred(features[:, place], of_crops, of_branch)
+        # scaled before, a query of several crops would keep some of its camera
+        moved = (query[place] - means[numbers[camera], place])[None]
+        try:
+            ours = normalize(moved)
+        except ValueError as error:
+            raise UserError(
+                f"--centred {camera}: the query is the mean of its camera, and tells nothing of who"
+            ) from error
+        theirs = _centred(features[:, place], of_crops, dict(enumerate(means[:, place])))
         total += weights[branch] * cosine_distances(ours, theirs)[0]
     return total
 
 
-def _mean(store: Store, camera: str) -> Annotated[Floats, "4 D"]:
-    """The mean of the features of a camera's crops, of the first ones where there are many."""
-    kept, count = list[Floats](), 0
+def _mean(store: Store, camera: str, *, asked: bool) -> Annotated[Floats, "4 D"]:
+    """The mean of the features of all crops of a camera.
+
+    Args:
+        asked: whether it is the query's camera.
+    """
+    total, count = np.zeros(()), 0
     for _, features in store.features(f"camera = {filters.quoted(camera)}"):
-        kept.append(features)
+        total = total + features.sum(axis=0, dtype=np.float64)
         count += len(features)
-        if count >= MOST:
-            break
+    if asked and count < FEWEST:
+        raise UserError(
+            f"--centred {camera}: the store has {count} crops of the query's camera, and a mean"
+            f" takes {FEWEST} at least: name it as the column `camera` does, or index more of its"
+            " crops"
+        )
     _check(camera, count)
-    mean: Floats = np.concatenate(kept)[:MOST].mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: Floats = (total / count).astype(np.float32)
     return mean
 
 
@@ -76,8 +84,8 @@ def _check(camera: str, count: int) -> None:
     """
     if count < FEWEST:
         raise UserError(
-            f"--centred: there are {count} crops of camera {camera!r}, and a mean takes {FEWEST} of"
-            " them at least: index more of them, or leave them out by --where"
+            f"--centred: there are {count} crops of camera {camera!r}, and a mean takes {FEWEST} at"
+            " least: index more of them, or leave them out by --where"
         )
 
 
