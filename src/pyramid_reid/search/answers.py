@@ -368,8 +368,8 @@ def _centred(
         return hits.assign(centred=[])
     if hits["camera"].isna().any():
         raise UserError(
-            "--centred: crops without a camera are among the nearest: leave them out by"
-            " --where 'camera is not null'"
+            "--centred: crops without a camera are among the nearest: index with cameras"
+            " (--camera-from), or leave them out by --where 'camera is not null'"
         )
     features = vectors(store, hits["id"].tolist())
     cameras = hits["camera"].to_numpy()

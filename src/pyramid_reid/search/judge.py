@@ -166,8 +166,8 @@ def _less_mean(cameras: pd.Series, features: NDArray[np.float32]) -> NDArray[np.
     """Features less the mean of their camera."""
     if cameras.isna().any():
         raise UserError(
-            f"--centred: {int(cameras.isna().sum()):,} crops have no camera: leave them out by"
-            " --where 'camera is not null'"
+            f"--centred: {int(cameras.isna().sum()):,} crops have no camera: index with cameras"
+            " (--camera-from), or leave them out by --where 'camera is not null'"
         )
     return centring.all_centred(features, cameras.to_numpy(str))
 
