@@ -225,6 +225,17 @@ def test_centred_rankings_are_of_features_less_the_mean_of_their_camera(tmp_path
     assert metrics["fused"]["rank1"] == pytest.approx(33.33)  # person 3 is nearest to all
     assert metrics["centred"]["rank1"] == 100
     assert "centred" not in report(evaluate_splits(folders, HALVES, MARKET))
+    alike = {
+        role: np.tile(np.eye(3)[:1], (3, 1)) for role in features
+    }  # of h1, which has no weight
+    np.savez(
+        tmp_path / "h1" / "split_0" / "features.npz",
+        **alike,
+        cameras=cameras,
+        means=0 * means + np.eye(3)[0],
+    )
+    alone = report(evaluate_splits(folders, {"ori": 1.0, "h1": 0.0}, MARKET, centred=True))
+    assert alone["centred"]["rank1"] == 100
     np.savez(tmp_path / "h1" / "split_0" / "features.npz", **features)  # of a run without means
     with pytest.raises(UserError, match=r"h1/split_0/features\.npz: .*run `dvc repro`"):
         evaluate_splits(folders, HALVES, MARKET, centred=True)

@@ -1,6 +1,7 @@
 """A model folder with small networks, and made-up crops of people."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 # tests of other folders import these from `conftest`, and mean whichever was loaded last
 from tests.conftest import HANGS_S, ROOT, labels, room, run_stage  # noqa: F401
 
+from pyramid_reid import cli
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.search import description
 from pyramid_reid.search.description import (
@@ -18,6 +20,19 @@ from pyramid_reid.search.description import (
     Description,
     Restorer,
 )
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pyramid-reid", *map(str, arguments)])
+        code = cli.main()
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return command
 
 
 def sha256(path):

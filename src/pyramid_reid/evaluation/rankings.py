@@ -17,7 +17,7 @@ from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.retrieval.camera_mean import centred as without_camera_mean
 from pyramid_reid.retrieval.distance import DistanceReader, cosine_distances
-from pyramid_reid.retrieval.fusion import fuse
+from pyramid_reid.retrieval.fusion import fuse, taking_part
 from pyramid_reid.retrieval.metrics import (
     Judge,
     QueryResults,
@@ -192,7 +192,9 @@ def centred_runs(
         UserError: a file of features is missing, damaged, of other crops, or has no means.
     """
     sides: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
-    for branch, folder in folders.items():
+    used = {branch: weights[branch] for branch in taking_part(weights)}
+    for branch in used:
+        folder = folders[branch]
         try:
             with np.load(folder / "features.npz") as file:
                 means = dict(zip(file["cameras"].tolist(), file["means"], strict=True))
@@ -208,7 +210,7 @@ def centred_runs(
             branch: cosine_distances(ours[start : start + rows], theirs)
             for branch, (ours, theirs) in sides.items()
         }
-        yield start, fuse(parts, weights)
+        yield start, fuse(parts, used)
 
 
 def joined_features(

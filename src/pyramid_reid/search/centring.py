@@ -12,6 +12,7 @@ from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import BRANCHES
 from pyramid_reid.retrieval.camera_mean import FEWEST, camera_means, centred
 from pyramid_reid.retrieval.distance import cosine_distances, normalize
+from pyramid_reid.retrieval.fusion import taking_part
 from pyramid_reid.search.store import Store, filters
 
 Floats = NDArray[np.float32]
@@ -41,7 +42,8 @@ def distances(
     means = np.stack([_mean(store, name, asked=name == camera) for name in names])
     of_crops = np.array([numbers[name] for name in cameras])
     total = np.zeros(len(features))
-    for place, branch in enumerate(BRANCHES):
+    for branch in taking_part(weights):
+        place = BRANCHES.index(branch)
         # scaled before, a query of several crops would keep some of its camera
         moved = (query[place] - means[numbers[camera], place])[None]
         try:
