@@ -35,6 +35,7 @@ pin_environment(threads=1)
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from benchmarks.results import plan, records, rivals  # noqa: E402
+from benchmarks.results.records import CENTRED, RERANKED  # noqa: E402
 from benchmarks.results.workspace import Workspace, check_committed, with_params  # noqa: E402
 
 from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
@@ -74,11 +75,6 @@ CHOSEN = "chosen"
 """The recipe of `plan.MSMT17`: what each set's people prefer, together."""
 POOLED = "pooled"
 """The same from `--start`: a network from MSMT17 that pooled crops trained further."""
-RERANKED = "reranked"
-"""Before the name of a figure: of the same features, re-ranked with the published parameters."""
-CENTRED = "centred"
-"""Before the name of a figure: of the same features, less the mean of their camera's training
-crops."""
 CENTRED_SHARES = (0.0, 0.4, 1.0)
 """Shares of the start for which that is tried, as it takes the features of all training crops: the
 chosen ones, and zero-shot."""
