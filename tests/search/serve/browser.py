@@ -154,7 +154,10 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **known)
 
     def click(self, selector):
-        """Click in the middle of an element, once it stands still: images that load move it."""
+        """Click in the middle of an element, once it stands still: images that load move it.
+
+        Fails where something else took the click.
+        """
         x, y = self.js(
             "(async () => { for (let last, end = Date.now() + "
             f"{1000 * PATIENCE_S}; Date.now() < end;"
@@ -165,8 +168,15 @@ class Browser:
             " if (`${now}` === `${last}`) return now; last = now }"
             f" throw Error({json.dumps(f'{selector} never stands still')}) }})()"
         )
+        self.js(
+            "window.clicked = 'nothing'; document.addEventListener('click', (event) => {"
+            f" const took = event.target.closest({json.dumps(selector)});"
+            " window.clicked = took ? 'it' : event.target.outerHTML }, {capture: true, once: true})"
+        )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        took = self._now("window.clicked")
+        assert took in ("it", None), f"{took} took the click on {selector}"  # None: of a new page
 
     def screenshot(self, path):
         taken = self.call("Page.captureScreenshot", format="png")

@@ -145,6 +145,30 @@ def test_a_crop_is_searched(page, client, crops, how):
     page.wait("document.querySelector('#hits img').naturalWidth === 24")
 
 
+HOLD = """(() => {
+  const real = fetch;
+  window.fetch = (path, options) => path !== "/api/restore" ? real(path, options)
+    : new Promise((done) => { window.release = () => done(real(path, options)); });
+})()"""
+"""Answers of the restorer come when the test says so."""
+
+
+@needs_chromium
+def test_restored_images_move_nothing_below_them(page, crops):
+    place = "document.querySelector('#cameras').getBoundingClientRect().top"
+    page.js(HOLD)
+    page.files("#files", [crops[0]])
+    searched(page)
+    page.wait("window.release && document.querySelector('#queries img').complete")
+    before = page.js(place)
+    page.js("window.release()")
+    page.wait(
+        "(() => { const all = [...document.querySelectorAll('#restored img')];"
+        " return all.length === 3 && all.every((each) => each.naturalWidth) })()"
+    )
+    assert page.js(place) == before
+
+
 @needs_chromium
 def test_several_crops_are_one_person_and_can_be_taken_away(page, client, crops):
     page.files("#files", crops[:2])

@@ -194,23 +194,33 @@ function setQueries(queries) {
   search().then(() => {
     const dropped = queries.length - kept.length;  // said now, as a search that succeeds hides what failed before
     if (dropped && one("#error").hidden) fail(new Error(`A search takes ${most} crops; the first ${most} are kept.`));
-    return restore(kept.at(-1));
+    return restore();
   });
+  makeRoom(kept.at(-1));
 }
 
-let restoring = null;
+let restoring = { query: undefined, asked: false };
 
-async function restore(query) {
+// room for the restored images of a crop, before they are asked for: what is below them must not move
+// under a pointer when they come
+function makeRoom(query) {
   const box = one("#restored");
-  if (restoring === query) return;
-  restoring = query;
+  if (restoring.query === query) return;
+  restoring = { query, asked: false };
   for (const image of box.querySelectorAll("img")) URL.revokeObjectURL(image.src);
   box.querySelector(".pictures").replaceChildren();
-  box.hidden = true;
-  if (!query) return;
+  box.hidden = !query;
+}
+
+async function restore() {
+  const own = restoring;
+  const { query } = own;
+  if (!query || own.asked) return;
+  own.asked = true;
+  const box = one("#restored");
   try {
     const images = await ask("/api/restore", query.file ? form([query.file]) : json({ id: query.id }));
-    if (restoring !== query) return;
+    if (restoring !== own) return;
     for (const each of images) {
       const figure = document.createElement("figure");
       figure.className = each.branch;
@@ -223,9 +233,10 @@ async function restore(query) {
       figure.append(image, caption);
       box.querySelector(".pictures").append(figure);
     }
-    box.hidden = false;
   } catch (error) {
-    if (restoring === query && one("#error").hidden) fail(error);
+    if (restoring !== own) return;
+    box.hidden = true;
+    if (one("#error").hidden) fail(error);
   }
 }
 
