@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyramid_reid.core import crops
 from pyramid_reid.core.errors import UserError
@@ -21,8 +22,9 @@ from pyramid_reid.core.runtime import start_torch
 from pyramid_reid.reid.features import Extractor
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.reid.network.preprocessing import resized_in_parts
-from pyramid_reid.retrieval.camera_mean import FEWEST, camera_means
+from pyramid_reid.retrieval.camera_mean import FEWEST, camera_means, centred
 from pyramid_reid.retrieval.distance import Floats, normalize, write_cosine_distances
+from pyramid_reid.retrieval.whitening import within_people
 
 BRANCH = sys.argv[1]
 CROPS, MODELS = crops_of(BRANCH), Path("data/models/reid") / BRANCH
@@ -35,12 +37,14 @@ ROLES = {"": ("query", "gallery"), "validation": ("val_query", "val_gallery")}
 def main(params: Params) -> str:
     """Write `distmat.npy`, `features.npz`, `query.csv` and `gallery.csv` per split.
 
-    With `distances.centred`, `features.npz` also holds the mean features (`means`) of the training
-    crops of each camera (`cameras`).
+    With `distances.centred` or `distances.whitened`, `features.npz` also holds the mean features
+    (`means`) of the training crops of each camera (`cameras`); with the latter the matrix
+    `whitening` that whitens features less these means, too.
     """
     device = start_torch(params.device, params.threads)
     stores = {split: crops.CropStore(CROPS / split) for split in crops.splits(CROPS)}
-    if params.distances.centred:
+    by_training = params.distances.centred or params.distances.whitened
+    if by_training:
         for split, store in stores.items():
             check_cameras(store, split)
     said = []
@@ -48,11 +52,19 @@ def main(params: Params) -> str:
         model, height, width = osnet.load(MODELS / split / "model.safetensors")
         extractor = Extractor(model, device, height, width, mirrored=params.distances.mirrored)
         embed = partial(embedded, store, extractor, (height, width), params.threads, split)
-        means: dict[str, Any] = {}
-        if params.distances.centred:
-            camids = store.index.camid.to_numpy()[store.rows("train")]
-            of_cameras = camera_means(embed("train"), camids)
-            means = {"cameras": np.array([*of_cameras]), "means": np.stack([*of_cameras.values()])}
+        learnt: dict[str, Any] = {}
+        if by_training:
+            rows = store.rows("train")
+            pids, camids = (store.index[name].to_numpy()[rows] for name in ("pid", "camid"))
+            try:
+                learnt = of_training(
+                    embed("train"), pids, camids, whitened=params.distances.whitened
+                )
+            except ValueError as error:
+                raise UserError(
+                    f"train crops of {split}: {error}; set distances.centred and"
+                    " distances.whitened to false"
+                ) from error
         for subfolder, roles in ROLES.items():
             if not store.rows(roles[0]):
                 continue  # no identities are held out for validation
@@ -63,10 +75,29 @@ def main(params: Params) -> str:
                 features[name] = embed(role)
                 labels = store.index.loc[store.rows(role), LABELS]
                 labels.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-            np.savez(folder / "features.npz", **features, **means)
+            np.savez(folder / "features.npz", **features, **learnt)
             write_cosine_distances(folder / "distmat.npy", **features)
             said.append(" × ".join(f"{len(of)} {name} crops" for name, of in features.items()))
     return f"{said[0]} in {OUT}, {len(stores)} split(s)"
+
+
+def of_training(
+    features: Annotated[Floats, "N D"],
+    pids: Annotated[NDArray[np.int64], "N"],
+    camids: Annotated[NDArray[np.int64], "N"],
+    *,
+    whitened: bool,
+) -> dict[str, NDArray[Any]]:
+    """What training crops teach about features: `cameras`, `means` and perhaps `whitening`.
+
+    Raises:
+        ValueError: a crop is the mean of its camera, or there is nothing to whiten.
+    """
+    means = camera_means(features, camids)
+    learnt = {"cameras": np.array([*means]), "means": np.stack([*means.values()])}
+    if whitened:
+        learnt["whitening"] = within_people(centred(features, camids, means), pids)
+    return learnt
 
 
 def embedded(
@@ -111,7 +142,8 @@ def check_cameras(store: crops.CropStore, split: str) -> None:
             if trained[camid] < FEWEST:
                 raise UserError(
                     f"{role} crops of {split}: camera {camid} has {trained[camid]} training crops,"
-                    f" and a mean takes {FEWEST} at least; set distances.centred to false"
+                    f" and a mean takes {FEWEST} at least; set distances.centred and"
+                    " distances.whitened to false"
                 )
 
 

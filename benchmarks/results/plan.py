@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from benchmarks.results.comparison import Row
-from benchmarks.results.records import CENTRED, CHOSEN_WEIGHTS, FIXED_WEIGHTS
+from benchmarks.results.records import CENTRED, CHOSEN_WEIGHTS, FIXED_WEIGHTS, WHITENED
 
 from pyramid_reid import presets
 from pyramid_reid.core.errors import UserError
@@ -68,6 +68,8 @@ ZERO_SHOT: Params = {"reid.epochs": 0}
 
 LESS_MEAN: Params = {"distances.centred": "true"}
 """Also judged by features less the mean of their camera."""
+WHITE: Params = LESS_MEAN | {"distances.whitened": "true"}
+"""And by those, whitened within people."""
 
 SCRATCH = Block(
     {
@@ -198,6 +200,10 @@ STARTS = Block(
         "zero_shot_pooled_centred": Experiment(
             IDENTITY | ZERO_SHOT | LESS_MEAN | {"reid.pretrained": POOLED_START}, alone=True
         ),
+        "zero_shot_whitened": Experiment(IDENTITY | ZERO_SHOT | WHITE, alone=True),
+        "zero_shot_pooled_whitened": Experiment(
+            IDENTITY | ZERO_SHOT | WHITE | {"reid.pretrained": POOLED_START}, alone=True
+        ),
     },
 )
 """One network each, from another start: fine-tuned by the recipe of `MSMT17`, or as it is."""
@@ -205,7 +211,11 @@ STARTS = Block(
 FROM_POOL = Block(
     MSMT17.shared,
     {data: {**params, "reid.pretrained": POOLED_START} for data, params in MSMT17.sets.items()},
-    {"seeds": Experiment(IDENTITY), "centred": Experiment(IDENTITY | LESS_MEAN)},
+    {
+        "seeds": Experiment(IDENTITY),
+        "centred": Experiment(IDENTITY | LESS_MEAN),
+        "whitened": Experiment(IDENTITY | WHITE),
+    },
 )
 """Four networks from the start that pooled crops made, by the recipe of `MSMT17`."""
 
@@ -219,7 +229,7 @@ BLOCKS = {
 }
 
 GROUPS = (
-    ("seeds", "centred", "aligned", "coupled", "bicubic", "han_own"),
+    ("seeds", "centred", "whitened", "aligned", "coupled", "bicubic", "han_own"),
     ("han", "zero_shot", "plain", "ceiling", "mixed", "swinir_own"),
 )
 """Experiments that share a workspace, and so what they have in common; each other has its own."""
@@ -312,6 +322,9 @@ FROM_CROPS = Row("ori alone, zero-shot, from pooled crops", "zero_shot_pooled", 
 CONTROL = Row("four seeds of ori", "seeds", "equal")
 FUSED_CENTRED = Row("four seeds of ori, centred", "centred", CENTRED)
 FROM_CROPS_CENTRED = Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centred", CENTRED)
+FUSED_WHITENED = Row("four seeds of ori, whitened", "whitened", WHITENED)
+FROM_CROPS_WHITENED = Row(f"{FROM_CROPS.name}, whitened", "zero_shot_pooled_whitened", WHITENED)
+ZERO_SHOT_WHITENED = Row("ori alone, zero-shot, whitened", "zero_shot_whitened", WHITENED)
 ZERO_SHOT_CENTRED = Row("ori alone, zero-shot, centred", "zero_shot_centred", CENTRED)
 SEEDS = [Row(f"ori alone, seed {n}", "seeds", f"h{n - 1}") for n in (2, 3, 4)]
 """The same network as `ORI` by other luck: what a difference between two rows may be due to."""
@@ -372,13 +385,15 @@ ROWS = {
         Row("ori, semi-coupled dictionaries (after SLD²L)", "coupled", "ori"),
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
-    "pooled": [ORI, *SEEDS, CONTROL, FUSED_CENTRED],
+    "pooled": [ORI, *SEEDS, CONTROL, FUSED_CENTRED, FUSED_WHITENED],
     "starts": [
         AS_IT_IS,
         Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
         FROM_CROPS,
         ZERO_SHOT_CENTRED,
         FROM_CROPS_CENTRED,
+        ZERO_SHOT_WHITENED,
+        FROM_CROPS_WHITENED,
         ORI,
         Row("ori alone, from Market-1501", "market1501", "ori"),
         Row("ori alone, from pooled crops", "pooled", "ori"),
@@ -416,10 +431,12 @@ PAIRS: dict[str, tuple[tuple[Row, Row], ...]] = {
         ),
         (ORI, Row("ori alone, paper's recipe", "plain", "ori")),
     ),
-    "pooled": ((FUSED_CENTRED, CONTROL),),
+    "pooled": ((FUSED_CENTRED, CONTROL), (FUSED_WHITENED, FUSED_CENTRED)),
     "starts": (
         (ZERO_SHOT_CENTRED, AS_IT_IS),
         (FROM_CROPS_CENTRED, FROM_CROPS),
+        (ZERO_SHOT_WHITENED, ZERO_SHOT_CENTRED),
+        (FROM_CROPS_WHITENED, FROM_CROPS_CENTRED),
     ),
     "hypotheses": (
         (

@@ -9,8 +9,8 @@ includes the luck of a training; it is a mean over splits.
 
 Of each split's training identities some are held out (`HELD_OUT`); no network sees them, and nobody
 sees a test identity of the split. A network is judged as it is, moved towards its start by several
-shares, with the mean of each crop's and its mirror image's features, re-ranked, and centred: those
-cost no training.
+shares, with the mean of each crop's and its mirror image's features, re-ranked, centred, and
+whitened: those cost no training.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ pin_environment(threads=1)
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from benchmarks.results import plan, records, rivals  # noqa: E402
-from benchmarks.results.records import CENTRED, RERANKED  # noqa: E402
+from benchmarks.results.records import CENTRED, RERANKED, WHITENED  # noqa: E402
 from benchmarks.results.workspace import Workspace, check_committed, with_params  # noqa: E402
 
 from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
@@ -51,6 +51,7 @@ from pyramid_reid.reid.training.loop import train  # noqa: E402
 from pyramid_reid.retrieval.camera_mean import camera_means, centred  # noqa: E402
 from pyramid_reid.retrieval.distance import cosine_distances, normalize  # noqa: E402
 from pyramid_reid.retrieval.metrics import QueryResults  # noqa: E402
+from pyramid_reid.retrieval.whitening import whitened, within_people  # noqa: E402
 from pyramid_reid.training import weights_file  # noqa: E402
 from pyramid_reid.training.checkpoints import Checkpoints  # noqa: E402
 
@@ -76,8 +77,10 @@ CHOSEN = "chosen"
 POOLED = "pooled"
 """The same from `--start`: a network from MSMT17 that pooled crops trained further."""
 CENTRED_SHARES = (0.0, 0.4, 1.0)
-"""Shares of the start for which that is tried, as it takes the features of all training crops: the
-chosen ones, and zero-shot."""
+"""Shares of the start for which that and whitening are tried, as they take the features of all
+training crops: the chosen ones, and zero-shot."""
+OF_TRAINED = {RERANKED: "re-ranking", CENTRED: "centring", WHITENED: "centring and whitening"}
+"""Rankings that cost no training, and what makes them."""
 INSTANCES = {"prid2011": 2}
 """Where people have two crops each, so many make up a batch."""
 
@@ -117,7 +120,7 @@ def attempt(
 
     Returns:
         Figures are `rank1` and `mAP` in percent, `reranked_rank1` and `reranked_mAP`, and for
-        `CENTRED_SHARES` `centred_rank1` and `centred_mAP`.
+        `CENTRED_SHARES` those of `centred` and `whitened`.
     """
     given = settings(data, recipe) | {"device": device_name, "seed": seed}
     params = Params.model_validate(with_params(given))
@@ -164,16 +167,19 @@ def attempt(
             )
             both_sides = features["query"], features["gallery"]
             judge.judge(0, cosine_distances(*both_sides))
-            of_cameras = dict[str, float]()
+            moved = dict[str, QueryResults]()
             if share in CENTRED_SHARES:
-                of_training = few_features(network, told[0], mirrored=mirrored == "yes")
-                means = camera_means(normalize(of_training), camids[rows])
-                less = (
+                seen = normalize(few_features(network, told[0], mirrored=mirrored == "yes"))
+                means = camera_means(seen, camids[rows])
+                less = [
                     centred(features[role], tables[role].camid.to_numpy(), means) for role in tables
-                )
-                third = judging.judge(f"split_{split}", tables["query"], tables["gallery"])
-                third.judge(0, cosine_distances(*less))
-                of_cameras = _figures(third.results)
+                ]
+                matrix = within_people(centred(seen, camids[rows], means), pids)
+                white = [whitened(of, matrix) for of in less]
+                for name, sides in ((CENTRED, less), (WHITENED, white)):
+                    third = judging.judge(f"split_{split}", tables["query"], tables["gallery"])
+                    third.judge(0, cosine_distances(*sides))
+                    moved[name] = third.results
             records.judge_reranked(again, *both_sides, 1.0, at_once=len(features["query"]))
             found.append(
                 {
@@ -186,7 +192,11 @@ def attempt(
                     **_figures(judge.results),
                     "accuracy": accuracy,
                     **{f"{RERANKED}_{name}": of for name, of in _figures(again.results).items()},
-                    **{f"{CENTRED}_{name}": of for name, of in of_cameras.items()},
+                    **{
+                        f"{ranking}_{name}": figure
+                        for ranking, results in moved.items()
+                        for name, figure in _figures(results).items()
+                    },
                 }
             )
     return found
@@ -251,8 +261,8 @@ def run(
 def table(path: Path, splits: Sequence[int] | None = None) -> None:
     """Print what each recipe gains over the plain one's last weights, on the same splits.
 
-    A share of the start makes a column; further tables tell what mirror images, re-ranking and
-    centring add.
+    A share of the start makes a column; further tables tell what mirror images, re-ranking,
+    centring, and both centring and whitening add.
 
     Args:
         splits: that alone count, so that recipes tried on other splits can be compared; None: all.
@@ -272,7 +282,7 @@ def table(path: Path, splits: Sequence[int] | None = None) -> None:
         added = {figure: both[figure]["yes"] - both[figure]["no"] for figure in ("rank1", "mAP")}
         print(f"{data}, what mirror images add, mean over recipes")
         print(pd.DataFrame(added).T.round(1).to_string(), end="\n\n")
-        for prefix, called in ((RERANKED, "re-ranking"), (CENTRED, "centring")):
+        for prefix, called in OF_TRAINED.items():
             if f"{prefix}_rank1" not in once or once[f"{prefix}_rank1"].isna().all():
                 continue  # trials of before are not judged so
             judged = once.dropna(subset=f"{prefix}_rank1")

@@ -48,6 +48,8 @@ neighbour."""
 
 CENTRED = "centred"
 """The ranking of equal weights, of features less the mean of their camera: `distances.centred`."""
+WHITENED = "whitened"
+"""The same, of these features whitened within people: `distances.whitened`."""
 
 CHOSEN_WEIGHTS = ("validation", "oracle_test")
 """Those that `sweep_weights` chooses, by their names in metrics/weights.json."""
@@ -70,9 +72,9 @@ class Record:
             `cpu_seconds` (per stage that ran, and `BY_HAND`), where it ran, and the revision of
             the code, with whether it was `clean`.
         queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
-            percent; rankings are the branches, the names of the fusion weights, `CENTRED` where the
-            params have it, and, where all branches were run, `RERANKED` and `RERANKED_ALONE` (older
-            records lack them).
+            percent; rankings are the branches, the names of the fusion weights, `CENTRED` and
+            `WHITENED` where the params have them, and, where all branches were run, `RERANKED` and
+            `RERANKED_ALONE` (older records lack them).
     """
 
     split: int
@@ -138,7 +140,8 @@ def collect(
     recorded = protocol_record.read(project / "data/crops")
     rule = protocol_record.evaluation_rule(params.evaluation.rule, recorded)
     judging = Judging(rule, params.evaluation.draws, params.seed)
-    figures, tables = _judged(folders, weights, judging, centred=params.distances.centred)
+    moved = {CENTRED: params.distances.centred, WHITENED: params.distances.whitened}
+    figures, tables = _judged(folders, weights, judging, [each for each in moved if moved[each]])
     noted = {
         **about,
         "dataset": metrics["dataset"],
@@ -154,14 +157,13 @@ def _judged(
     folders: Mapping[str, Path],
     weights: Mapping[str, Mapping[str, float]],
     judging: Judging,
-    *,
-    centred: bool = False,
+    moved: Sequence[str] = (),
 ) -> tuple[dict[str, dict[str, float]], list[pd.DataFrame]]:
     """Figures of each branch and of the fusion with each weights; what each query reached, apart.
 
     Args:
         weights: the first ones are equal; where all branches were run, also judged re-ranked.
-        centred: the first ones are also judged of features less the mean of their camera.
+        moved: of `CENTRED` and `WHITENED`; the first weights are also judged so.
 
     Returns:
         Per ranking its figures in percent; and tables of the same queries, to stand side by side.
@@ -171,14 +173,13 @@ def _judged(
     all_branches = len(folders) == len(BRANCHES)
     for name, of_branches in weights.items():
         of_all = Rerank() if all_branches and not tables else None
-        less_mean = centred and not tables
-        done = evaluate_splits(folders, of_branches, judging, of_all, centred=less_mean)
+        further = dict.fromkeys(() if tables else moved, True)
+        done = evaluate_splits(folders, of_branches, judging, of_all, **further)
         reached = queries.table(done).drop(columns="split")
         fused = reached[[f"fused.{figure}" for figure in queries.FIGURES]]
         if not tables:
             tables.append(reached.drop(columns=fused.columns))
-            further = (*((RERANKED,) if of_all else ()), *((CENTRED,) if less_mean else ()))
-            rankings = (*folders, *further)
+            rankings = (*folders, *((RERANKED,) if of_all else ()), *further)
             figures |= {ranking: _means(done, ranking) for ranking in rankings}
         tables.append(fused.set_axis([f"{name}.{figure}" for figure in queries.FIGURES], axis=1))
         figures[name] = _means(done, "fused")

@@ -241,6 +241,30 @@ def test_centred_rankings_are_of_features_less_the_mean_of_their_camera(tmp_path
         evaluate_splits(folders, HALVES, MARKET, centred=True)
 
 
+def test_whitened_rankings_are_of_centred_features_times_the_matrix(tmp_path):
+    """Where both crops of a person differ in the last number; people in the first three."""
+    rng = np.random.default_rng(2)
+    labels = {"query": table([1, 2, 3], 2), "gallery": table([1, 2, 3], 1)}
+    folder = tmp_path / "ori" / "split_0"
+    seen = {"query": np.c_[0.3 * np.eye(3), [1, 1, 1]], "gallery": np.c_[np.eye(3), [-1, 1, 1]]}
+    features = {role: normalize(of) for role, of in seen.items()}
+    write(folder, cosine_distances(features["query"], features["gallery"]), labels)
+    means = {"cameras": np.array([1, 2]), "means": rng.normal(size=(2, 4)) / 100}
+    file = folder / "features.npz"
+    folders, alone = {"ori": tmp_path / "ori"}, {"ori": 1.0}
+    matrix = np.diag([1, 1, 1, 0.01])
+    np.savez(file, **features, **means, whitening=matrix)
+    metrics = report(evaluate_splits(folders, alone, MARKET, centred=True, whitened=True))
+    assert metrics["whitened"]["rank1"] == 100 > metrics["centred"]["rank1"]
+    np.savez(file, **features, **means, whitening=np.eye(4))
+    metrics = report(evaluate_splits(folders, alone, MARKET, centred=True, whitened=True))
+    assert metrics["whitened"] == metrics["centred"]
+    np.savez(file, **features, **means)  # of a run without it
+    assert "whitened" not in report(evaluate_splits(folders, alone, MARKET, centred=True))
+    with pytest.raises(UserError, match=r"split_0/features\.npz: .*run `dvc repro`"):
+        evaluate_splits(folders, alone, MARKET, whitened=True)
+
+
 def write_features(folders, split, labels, features):
     """Distances and features of a split; features: per branch and role."""
     for branch, folder in folders.items():

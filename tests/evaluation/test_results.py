@@ -143,23 +143,25 @@ def test_queries_that_are_re_ranked_one_by_one_do_not_see_each_other(tmp_path):
     assert figures["reranked_alone"]["mAP"] == pytest.approx(np.mean(one_by_one), abs=0.01)
 
 
-def test_a_record_of_centred_features_tells_both_rankings(tmp_path):
+def test_a_record_of_moved_features_tells_all_rankings(tmp_path):
     rng = np.random.default_rng(4)
     labels = {"query": table(np.arange(8) % 4, 1), "gallery": table(np.arange(12) % 4, 2)}
     features = {role: normalize(rng.normal(size=(len(of), 6))) for role, of in labels.items()}
     means = rng.normal(size=(2, 6))
     write(tmp_path / "split_0", cosine_distances(*features.values()), labels)
     file = tmp_path / "split_0" / "features.npz"
-    np.savez(file, **features, cameras=np.array([1, 2]), means=means)
+    np.savez(file, **features, cameras=np.array([1, 2]), means=means, whitening=np.eye(6))
     told = {"ori": tmp_path}, {"equal": {"ori": 1.0}}, MARKET
-    figures, tables = records._judged(*told, centred=True)
+    figures, tables = records._judged(*told, [records.CENTRED, records.WHITENED])
     judge = MARKET.judge("split_0", labels["query"], labels["gallery"])
     sides = (normalize(of - mean) for of, mean in zip(features.values(), means, strict=True))
     judge.judge(0, cosine_distances(*sides))
     found = pd.concat(tables, axis=1)["centred.mAP"]
     np.testing.assert_allclose(found, 100 * judge.results.average_precision[0])
-    assert figures["centred"] != figures["equal"] == records._judged(*told)[0]["equal"]
-    assert "centred" not in records._judged(*told)[0]
+    assert figures["centred"] == figures["whitened"] != figures["equal"]
+    alone = records._judged(*told)[0]
+    assert alone["equal"] == figures["equal"]
+    assert not {"centred", "whitened"} & set(alone)
 
 
 def test_seconds_are_those_of_the_stages_that_ran():

@@ -186,13 +186,15 @@ def test_commands_and_params_tell_what_no_stage_does(capsys):
 
 
 def test_rows_name_what_the_experiments_record():
-    rankings = {*BRANCHES, *records.FIXED_WEIGHTS, *records.CHOSEN_WEIGHTS, records.CENTRED}
+    moved = {records.CENTRED, records.WHITENED}
+    rankings = {*BRANCHES, *records.FIXED_WEIGHTS, *records.CHOSEN_WEIGHTS, *moved}
     for block, told in plan.ROWS.items():
-        centred = {row.experiment for row in told if row.ranking == records.CENTRED}
         assert all(
-            plan.settings(block, data, name, "given")["distances.centred"] == "true"
-            for name in centred
-            for data in plan.BLOCKS[block].experiments[name].sets
+            plan.settings(block, data, row.experiment, "given")[f"distances.{row.ranking}"]
+            == "true"
+            for row in told
+            if row.ranking in moved
+            for data in plan.BLOCKS[block].experiments[row.experiment].sets
         )
         assert {row.ranking for row in told} <= rankings
         named = {row.experiment for row in told}

@@ -21,6 +21,8 @@ from pyramid_reid.reid.features import Extractor, few_features
 from pyramid_reid.reid.network import osnet, preprocessing
 from pyramid_reid.reid.training import batches, loop
 from pyramid_reid.retrieval.camera_mean import FEWEST
+from pyramid_reid.retrieval.distance import normalize
+from pyramid_reid.retrieval.whitening import within_people
 from pyramid_reid.training.checkpoints import COMPUTING, Checkpoints
 from pyramid_reid.training.weights_file import Checkpoint
 
@@ -461,7 +463,7 @@ def test_distances_of_test_and_held_out_crops_are_kept_apart(tmp_path):
         np.testing.assert_allclose(np.load(out / "distmat.npy"), expected, atol=1e-6)
 
 
-def test_each_camera_s_mean_is_kept_where_features_are_to_be_centred(tmp_path):
+def test_what_training_crops_teach_is_kept_where_it_is_asked_for(tmp_path):
     rng = np.random.default_rng(0)
     shown = [("train", 1 + n % 2) for n in range(2 * FEWEST)] + [("query", 2), ("gallery", 1)]
 
@@ -469,22 +471,37 @@ def test_each_camera_s_mean_is_kept_where_features_are_to_be_centred(tmp_path):
         with CropWriter(tmp_path / "data/crops/split_0") as writer:
             for number, (role, camid) in enumerate(shown):
                 pixels = rng.integers(0, 256, (32, 16, 3), np.uint8)
-                writer.add(Crop(number, camid, role, 1, f"{number}.png"), pixels)
+                writer.add(Crop(number // 4, camid, role, 1, f"{number}.png"), pixels)
+
+    def ask(*names):
+        text = (ROOT / "params.yaml").read_text()
+        for name in names:
+            text = text.replace(f"{name}: false", f"{name}: true")
+        (tmp_path / "params.yaml").write_text(text)
+
+    def features():
+        return np.load(tmp_path / "data/distances/ori/split_0/features.npz")
 
     write(shown)
     model = osnet.build("osnet_x0_25", 3, 0)
     file = tmp_path / "data/models/reid/ori/split_0/model.safetensors"
     osnet.save(file, model, "osnet_x0_25", 32, 16)
-    text = (ROOT / "params.yaml").read_text().replace("centred: false", "centred: true")
-    (tmp_path / "params.yaml").write_text(text)
+    ask("centred")
     run_stage(tmp_path, "distances", "ori")
     store = CropStore(tmp_path / "data/crops/split_0")
     rows = store.rows("train")
     alone = few_features(model.eval(), np.stack([store[row] for row in rows]))
     alone /= np.linalg.norm(alone, axis=1, keepdims=True)
-    found = np.load(tmp_path / "data/distances/ori/split_0/features.npz")
+    found, means = features(), np.stack([alone[::2].mean(0), alone[1::2].mean(0)])
     assert found["cameras"].tolist() == [1, 2]
-    np.testing.assert_allclose(found["means"], [alone[::2].mean(0), alone[1::2].mean(0)], atol=1e-4)
+    np.testing.assert_allclose(found["means"], means, atol=1e-4)
+    assert "whitening" not in found
+    ask("whitened")
+    run_stage(tmp_path, "distances", "ori")
+    less = normalize(alone - np.tile(means, (FEWEST, 1)))
+    found, wanted = features(), within_people(less, np.arange(2 * FEWEST) // 4)
+    np.testing.assert_allclose(found["means"], means, atol=1e-4)
+    np.testing.assert_allclose(less @ found["whitening"], less @ wanted, atol=1e-3)
     for more, lacks in (
         ([("gallery", 3)], "gallery crops of split_0: camera 3 has 0 training crops"),
         (

@@ -22,6 +22,7 @@ COLORS = {
     "h3": "#CC79A7",
     "reranked": "#0072B2",
     "centred": "#D55E00",
+    "whitened": "#882255",
 }
 NO_BRANCH = "#999999"
 """Grey of what belongs to no branch."""

@@ -344,6 +344,7 @@ class Distances(Section):
 
     mirrored: bool
     centred: bool
+    whitened: bool
 
 
 class Fusion(Section):

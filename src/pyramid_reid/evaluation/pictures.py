@@ -22,6 +22,7 @@ MARKERS = {
     "h3": "v",
     "reranked": "P",
     "centred": "X",
+    "whitened": "*",
 }
 """With `COLORS`, so that no one needs to tell colours apart."""
 

@@ -28,9 +28,12 @@ from pyramid_reid.retrieval.metrics import (
 )
 from pyramid_reid.retrieval.rerank import Rerank, join
 from pyramid_reid.retrieval.rerank import rerank as reranked
+from pyramid_reid.retrieval.whitening import whitened as whiten
 
 MAX_RANK = 20
 """Length of the CMC curves."""
+MOVED = frozenset({"centred", "whitened"})
+"""Rankings of features that what the training crops taught has moved."""
 SAME_IN_ALL = ["pid", "camid", "ratio", "source"]
 """Labels by which the crops of the branches are known to be the same; sizes differ."""
 
@@ -68,7 +71,8 @@ class Split:
 
     Attributes:
         query, gallery: columns pid, camid, ratio, height, width, source; of branch ori.
-        results: of `fused`, then of each branch, then perhaps of `reranked` and `centred`.
+        results: of `fused`, then of each branch, then perhaps of `reranked`, `centred`
+            and `whitened`.
     """
 
     name: str
@@ -98,6 +102,7 @@ def evaluate_splits(
     rerank: Rerank | None = None,
     *,
     centred: bool = False,
+    whitened: bool = False,
 ) -> list[Split]:
     """Judge each branch and their weighted sum, split by split, in runs of rows.
 
@@ -108,6 +113,7 @@ def evaluate_splits(
             re-ranked by itself: a crop that was not drawn is no neighbour of those that were.
         centred: also judge the fused distance of features less the mean of their camera, as
             `centred`.
+        whitened: also judge that of those features whitened within people, as `whitened`.
 
     Raises:
         UserError: the branches do not belong together, a distance is NaN, or no query has a true
@@ -116,8 +122,8 @@ def evaluate_splits(
     done = []
     for name in common_splits(folders):
         query, gallery = labels({branch: folder / name for branch, folder in folders.items()})
-        further = (*(("reranked",) if rerank else ()), *(("centred",) if centred else ()))
-        rankings = ("fused", *folders, *further)
+        asked = {"reranked": rerank is not None, "centred": centred, "whitened": whitened}
+        rankings = ("fused", *folders, *(each for each, is_asked in asked.items() if is_asked))
         try:
             judges = {each: judging.judge(name, query, gallery) for each in rankings}
         except ValueError as error:
@@ -130,9 +136,9 @@ def evaluate_splits(
                 except ValueError as error:
                     raise UserError(f"{each}, {name}: {error}") from error
         in_split = {branch: folder / name for branch, folder in folders.items()}
-        if centred:
-            for start, run in centred_runs(in_split, weights, query, gallery):
-                judges["centred"].judge(start, run)
+        for each in MOVED & judges.keys():
+            for start, run in moved_runs(in_split, weights, query, gallery, each):
+                judges[each].judge(start, run)
         if rerank:
             joined = joined_features(in_split, weights, len(query), len(gallery))
             judge, total = judges["reranked"], sum(weights.values())
@@ -176,20 +182,23 @@ def distance_runs(
             yield number * rows, dict(zip(readers, parts, strict=True))
 
 
-def centred_runs(
+def moved_runs(
     folders: Mapping[str, Path],
     weights: Mapping[str, float],
     query: pd.DataFrame,
     gallery: pd.DataFrame,
+    ranking: str,
 ) -> Iterator[tuple[int, Annotated[NDArray[np.float32], "rows num_gallery"]]]:
     """First row and fused distances of run after run of rows, of features less their camera's mean.
 
     Args:
         folders: of a split's distances, by branch.
         query, gallery: their labels.
+        ranking: of `MOVED`; `whitened`: the features are whitened, too.
 
     Raises:
-        UserError: a file of features is missing, damaged, of other crops, or has no means.
+        UserError: a file of features is missing, damaged, of other crops, or has no means or no
+            whitening.
     """
     sides: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
     used = {branch: weights[branch] for branch in taking_part(weights)}
@@ -198,10 +207,11 @@ def centred_runs(
         try:
             with np.load(folder / "features.npz") as file:
                 means = dict(zip(file["cameras"].tolist(), file["means"], strict=True))
-                sides[branch] = (
-                    without_camera_mean(file["query"], query.camid.to_numpy(), means),
-                    without_camera_mean(file["gallery"], gallery.camid.to_numpy(), means),
-                )
+                ours = without_camera_mean(file["query"], query.camid.to_numpy(), means)
+                theirs = without_camera_mean(file["gallery"], gallery.camid.to_numpy(), means)
+                if ranking == "whitened":
+                    ours, theirs = (whiten(of, file["whitening"]) for of in (ours, theirs))
+                sides[branch] = ours, theirs
         except DAMAGED as error:
             raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
     rows = rows_at_a_time(len(gallery))
