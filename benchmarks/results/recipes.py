@@ -189,20 +189,20 @@ def attempt(
                     "seed": seed,
                     "share": share,
                     "mirrored": mirrored,
-                    **_figures(judge.results),
+                    **in_percent(judge.results),
                     "accuracy": accuracy,
-                    **{f"{RERANKED}_{name}": of for name, of in _figures(again.results).items()},
+                    **{f"{RERANKED}_{name}": of for name, of in in_percent(again.results).items()},
                     **{
                         f"{ranking}_{name}": figure
                         for ranking, results in moved.items()
-                        for name, figure in _figures(results).items()
+                        for name, figure in in_percent(results).items()
                     },
                 }
             )
     return found
 
 
-def _figures(done: QueryResults) -> dict[str, float]:
+def in_percent(done: QueryResults) -> dict[str, float]:
     """Rank-1 and mAP in percent."""
     return {
         "rank1": 100 * float((done.first_rank == 1).mean()),

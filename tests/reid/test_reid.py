@@ -17,6 +17,7 @@ from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.params import Reid
 from pyramid_reid.core.runtime import derive_seed
+from pyramid_reid.reid import features
 from pyramid_reid.reid.features import Extractor, few_features
 from pyramid_reid.reid.network import osnet, preprocessing
 from pyramid_reid.reid.training import batches, loop
@@ -461,6 +462,15 @@ def test_distances_of_test_and_held_out_crops_are_kept_apart(tmp_path):
         assert set(features) == {"query", "gallery"}
         expected = 1 - features["query"] @ features["gallery"].T
         np.testing.assert_allclose(np.load(out / "distmat.npy"), expected, atol=1e-6)
+
+
+def test_tracing_a_network_as_one_part_changes_no_byte(monkeypatch):
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 16, 3), np.uint8)
+    model = osnet.build("osnet_ain_x0_25", 3, 0).eval()
+    found = Extractor(model, torch.device("cpu"), 32, 16)(images)
+    assert all(weight.requires_grad for weight in model.parameters())  # stays as it is
+    monkeypatch.setattr(features, "_Whole", lambda network: network)
+    assert np.array_equal(found, Extractor(model, torch.device("cpu"), 32, 16)(images))
 
 
 def test_what_training_crops_teach_is_kept_where_it_is_asked_for(tmp_path):

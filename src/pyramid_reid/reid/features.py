@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Annotated
 
@@ -18,6 +19,22 @@ from pyramid_reid.retrieval.distance import Floats
 
 BATCH_PIXELS = 25 * 256 * 128
 """Pixels of a batch: what a layer writes is still in the cache when the next one reads it."""
+
+
+class _Whole(nn.Module):
+    """A network without parts: torch.jit.trace would describe each of an OSNet's 400 for itself.
+
+    The trace holds the weights as constants, as freezing would have them. It is the same program,
+    in half the time.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        object.__setattr__(self, "_network", network)  # not registered as a part
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self._network(images)  # type: ignore[operator]
+        return features
 
 
 class Extractor:
@@ -53,7 +70,8 @@ class Extractor:
             warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
             # instance normalisation checks its input's shape, which is the same in every batch
             warnings.filterwarnings("ignore", category=TracerWarning)
-            traced = torch.jit.trace(model.to(device), example, check_trace=False)  # type: ignore[no-untyped-call]
+            whole = _Whole(copy.deepcopy(model).requires_grad_(False).to(device)).eval()
+            traced = torch.jit.trace(whole, example, check_trace=False)  # type: ignore[no-untyped-call]
             frozen = torch.jit.freeze(traced)
             if device.type == "cpu":
                 frozen = torch.jit.optimize_for_inference(frozen)

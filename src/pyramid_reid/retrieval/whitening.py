@@ -23,17 +23,20 @@ ALIKE = 1e-12
 
 
 def within_people(
-    features: Annotated[ArrayLike, "N D"], pids: Annotated[NDArray[np.int64], "N"]
+    features: Annotated[ArrayLike, "N D"],
+    pids: Annotated[NDArray[np.int64], "N"],
+    strength: float = STRENGTH,
 ) -> Annotated[Floats, "D D"]:
     """The matrix that whitens features within people.
 
     Within-class covariance normalization of Hatch, Kajarekar and Stolcke (Interspeech 2006), with
     the covariance drawn towards the identity: `W` with `W W' = inverse(C D / trace(C) + s I)`,
-    where `C` is the covariance of features less the mean of their person, and `s` is `STRENGTH`.
+    where `C` is the covariance of features less the mean of their person.
 
     Args:
         features: rows of length 1, of the people that trained the network.
         pids: the person of each.
+        strength: `s`, above 0.
 
     Raises:
         ValueError: features are no (N, D) of rows of length 1, or not as many as pids; or all crops
@@ -48,7 +51,7 @@ def within_people(
     mean_variance = np.trace(covariance) / max(1, len(covariance))
     if not mean_variance > ALIKE:
         raise ValueError("no person has two crops that differ")
-    drawn = covariance / mean_variance + STRENGTH * np.eye(len(covariance))
+    drawn = covariance / mean_variance + strength * np.eye(len(covariance))
     return np.asarray(np.linalg.inv(np.linalg.cholesky(drawn)).T, np.float32)
 
 

@@ -1,0 +1,126 @@
+"""How strongly whitening is drawn towards the identity: tried on validation identities alone.
+
+    python -m benchmarks.results.strengths caviar4reid=FOLDER prid2011=FOLDER --start START
+
+Networks as their start left them: nothing is trained, so all ten splits take minutes. Each split's
+held-out people (those of `recipes`) are ranked by features whitened within its other training
+people; no test person of a split is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+
+from pyramid_reid.core.runtime import pin_environment  # noqa: E402
+
+pin_environment(threads=2)
+
+import pandas as pd  # noqa: E402
+from benchmarks.results import recipes  # noqa: E402
+from benchmarks.results.workspace import with_params  # noqa: E402
+
+from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
+from pyramid_reid.core.params import Params  # noqa: E402
+from pyramid_reid.core.runtime import start_torch  # noqa: E402
+from pyramid_reid.evaluation.rankings import Judging  # noqa: E402
+from pyramid_reid.reid.features import few_features  # noqa: E402
+from pyramid_reid.reid.network import osnet  # noqa: E402
+from pyramid_reid.reid.network.preprocessing import resized  # noqa: E402
+from pyramid_reid.reid.training import pretrained  # noqa: E402
+from pyramid_reid.retrieval.camera_mean import camera_means, centred  # noqa: E402
+from pyramid_reid.retrieval.distance import cosine_distances, normalize  # noqa: E402
+from pyramid_reid.retrieval.whitening import whitened, within_people  # noqa: E402
+from pyramid_reid.training import weights_file  # noqa: E402
+
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+def tried(data: str, split: int, start: str, folder: Path) -> dict[str, dict[str, float]]:
+    """Rank-1 and mAP in percent of a split's held-out people, by what was done to the features.
+
+    Args:
+        start: a name that `reid.pretrained` takes, or a file.
+        folder: holds the split's crops, as `recipes.prepare` leaves them.
+    """
+    params = Params.model_validate(with_params(recipes.settings(data, recipes.CHOSEN)))
+    reid = params.reid.of_branch("ori")
+    start_torch("cpu", 2)
+    network = osnet.build(reid.model, 1, seed=0)
+    pretrained.apply(network, weights_file.read(pretrained.find(start, reid.model, None, folder)))
+    store = crops.CropStore(folder / "data/crops" / f"split_{split}")
+    roles = {role: store.rows(role) for role in ("train", "val_query", "val_gallery")}
+    tables = {role: store.index.loc[rows, :].reset_index(drop=True) for role, rows in roles.items()}
+    features = {
+        role: normalize(
+            few_features(
+                network.eval(), resized(store, rows, *reid.input_size("ori")), mirrored=True
+            )
+        )
+        for role, rows in roles.items()
+    }
+    means = camera_means(features["train"], tables["train"].camid.to_numpy())
+    less = {
+        role: centred(of, tables[role].camid.to_numpy(), means) for role, of in features.items()
+    }
+    ways = {"as they are": features, "centred": less}
+    for strength in STRENGTHS:
+        matrix = within_people(less["train"], tables["train"].pid.to_numpy(), strength)
+        ways[f"whitened, {strength:g}"] = {role: whitened(of, matrix) for role, of in less.items()}
+    rule = protocol_record.evaluation_rule(None, protocol_record.read(folder / "data/crops"))
+    found = {}
+    for name, of in ways.items():
+        judge = Judging(rule, 10, seed=1).judge(
+            f"split_{split}", tables["val_query"], tables["val_gallery"]
+        )
+        judge.judge(0, cosine_distances(of["val_query"], of["val_gallery"]))
+        found[name] = recipes.in_percent(judge.results)
+    return found
+
+
+def run(sets: dict[str, Path], splits: Sequence[int], starts: Sequence[str]) -> None:
+    """Try all strengths on each split of each set from each start, and print the means."""
+    for data, root in sets.items():
+        found: dict[tuple[str, str], list[dict[str, float]]] = {}
+        with tempfile.TemporaryDirectory() as scratch:
+            for split in splits:
+                folder = Path(scratch) / str(split)
+                recipes.prepare(data, root, split, folder)
+                for start in starts:
+                    for way, figures in tried(data, split, start, folder).items():
+                        found.setdefault((_named(start), way), []).append(figures)
+        rows = {key: pd.DataFrame(of).mean() for key, of in found.items()}
+        table = pd.DataFrame(rows).T.rename_axis(["start", "features"])
+        print(f"{data}: validation people of {len(splits)} splits, networks as they are, mean")
+        print(table.round(1).to_string(), end="\n\n", flush=True)
+
+
+def _named(start: str) -> str:
+    """A start as the tables call it."""
+    return "pooled crops" if Path(start).is_file() else start
+
+
+def main() -> None:
+    """Do what the arguments ask."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sets", nargs="+", help="NAME=FOLDER")
+    parser.add_argument("--splits", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--start", type=Path, help="of recipe pooled (docs/results.md)")
+    told = parser.parse_args()
+    if told.start and not told.start.is_file():
+        parser.error(f"--start: {told.start} is no file")
+    sets = {name: Path(root).resolve() for name, root in (each.split("=") for each in told.sets)}
+    run(sets, told.splits, ["msmt17", *([str(told.start.resolve())] if told.start else [])])
+
+
+if __name__ == "__main__":
+    printing.survive()
+    main()
