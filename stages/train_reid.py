@@ -33,10 +33,10 @@ def main(params: Params) -> str:
     device = join(start_torch(params.device, params.threads))
     reid = params.reid.of_branch(BRANCH)
     height, width = reid.input_size(BRANCH)
-    start = None
-    if reid.pretrained is not None:
+    start, (named, hashed) = None, reid.start(BRANCH)
+    if named is not None:
         with main_first():
-            start = pretrained.find(reid.pretrained, reid.model, reid.pretrained_sha256, FETCHED)
+            start = pretrained.find(named, reid.model, hashed, FETCHED)
     if start and not reid.epochs:
         return take_over(start, reid, params.data.name)
     settings = params.model_dump(include={"seed", "threads", "device"}) | reid.model_dump()

@@ -215,6 +215,16 @@ FROM_POOL = Block(
         "seeds": Experiment(IDENTITY),
         "centred": Experiment(IDENTITY | LESS_MEAN),
         "whitened": Experiment(IDENTITY | WHITE),
+        "two_starts": Experiment(
+            IDENTITY
+            | WHITE
+            | {
+                "reid.pretrained": "{ori:POOL,h1:POOL,h2:msmt17,h3:msmt17}".replace(
+                    "POOL", POOLED_START
+                )
+            },
+            sets=("caviar4reid",),
+        ),
     },
 )
 """Four networks from the start that pooled crops made, by the recipe of `MSMT17`."""
@@ -323,6 +333,8 @@ CONTROL = Row("four seeds of ori", "seeds", "equal")
 FUSED_CENTRED = Row("four seeds of ori, centred", "centred", CENTRED)
 FROM_CROPS_CENTRED = Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centred", CENTRED)
 FUSED_WHITENED = Row("four seeds of ori, whitened", "whitened", WHITENED)
+TWO_STARTS = Row("two seeds from each start", "two_starts", "equal")
+TWO_STARTS_WHITENED = Row("two seeds from each start, whitened", "two_starts", WHITENED)
 FROM_CROPS_WHITENED = Row(f"{FROM_CROPS.name}, whitened", "zero_shot_pooled_whitened", WHITENED)
 ZERO_SHOT_WHITENED = Row("ori alone, zero-shot, whitened", "zero_shot_whitened", WHITENED)
 ZERO_SHOT_CENTRED = Row("ori alone, zero-shot, centred", "zero_shot_centred", CENTRED)
@@ -385,7 +397,15 @@ ROWS = {
         Row("ori, semi-coupled dictionaries (after SLD²L)", "coupled", "ori"),
         Row("ori, invariant features (after RAIN)", "invariant", "ori"),
     ],
-    "pooled": [ORI, *SEEDS, CONTROL, FUSED_CENTRED, FUSED_WHITENED],
+    "pooled": [
+        ORI,
+        *SEEDS,
+        CONTROL,
+        FUSED_CENTRED,
+        FUSED_WHITENED,
+        TWO_STARTS,
+        TWO_STARTS_WHITENED,
+    ],
     "starts": [
         AS_IT_IS,
         Row("ori alone, zero-shot, from Market-1501", "zero_shot_market1501", "ori"),
@@ -431,7 +451,14 @@ PAIRS: dict[str, tuple[tuple[Row, Row], ...]] = {
         ),
         (ORI, Row("ori alone, paper's recipe", "plain", "ori")),
     ),
-    "pooled": ((FUSED_CENTRED, CONTROL), (FUSED_WHITENED, FUSED_CENTRED)),
+    "pooled": (
+        (FUSED_CENTRED, CONTROL),
+        (FUSED_WHITENED, FUSED_CENTRED),
+        (FUSED_WHITENED, CONTROL),
+        (TWO_STARTS, CONTROL),
+        (TWO_STARTS_WHITENED, FUSED_WHITENED),
+        (TWO_STARTS_WHITENED, CONTROL),
+    ),
     "starts": (
         (ZERO_SHOT_CENTRED, AS_IT_IS),
         (FROM_CROPS_CENTRED, FROM_CROPS),

@@ -40,6 +40,7 @@ from benchmarks.results import plan, records, rivals  # noqa: E402
 from benchmarks.results.workspace import (  # noqa: E402
     Workspace,
     check_committed,
+    read_option,
     stages,
     with_params,
 )
@@ -160,15 +161,34 @@ def restorer(found: Mapping[str, Path], name: str) -> dict[str, object]:
     return dict(zip(RESTORER, (str(path), sha256(path)), strict=True))
 
 
-def pooled_start(path: Path | None) -> dict[str, object]:
-    """The params that start from a network which pooled crops trained.
+def pooled_start(planned: Mapping[str, object], path: Path | None) -> dict[str, object]:
+    """The params that start from a network which pooled crops trained, where the plan has it.
 
     Raises:
-        UserError: none was named.
+        UserError: the plan has it, and none was named.
     """
+    if plan.POOLED_START not in str(planned.get(START[0])):
+        return {}
     if path is None:
         raise UserError("--start is missing: docs/results.md says how to make one")
-    return dict(zip(START, (str(path), sha256(path)), strict=True))
+    return with_start(planned, str(path), sha256(path))
+
+
+def with_start(planned: Mapping[str, object], path: str, hashed: str) -> dict[str, object]:
+    """Path and hash where the plan has `POOLED_START`: for all branches, or some of them."""
+    given = planned[START[0]]
+    if given == plan.POOLED_START:
+        return dict(zip(START, (path, hashed), strict=True))
+    starts = read_option(str(given))
+    pooled = {branch for branch, start in starts.items() if start == plan.POOLED_START}
+    paths = {branch: path if branch in pooled else start for branch, start in starts.items()}
+    hashes = {branch: hashed if branch in pooled else "null" for branch in starts}
+    return {START[0]: _option(paths), START[1]: _option(hashes)}
+
+
+def _option(values: Mapping[str, str]) -> str:
+    """A mapping as it stands after -S."""
+    return f"{{{','.join(f'{key}:{value}' for key, value in values.items())}}}"
 
 
 def taken_over(
@@ -187,8 +207,7 @@ def taken_over(
     planned, given = plan.settings(block, data, name, size), dict[str, object]()
     if planned.get("restoration.iterations") == 0:
         given |= restorer(restorers, plan.BLOCKS[block].experiments[name].restorer)
-    if planned.get("reid.pretrained") == plan.POOLED_START:
-        given |= pooled_start(start)
+    given |= pooled_start(planned, start)
     return given
 
 
@@ -277,8 +296,8 @@ def commands(block: str, data: str, splits: int, size: plan.Size) -> None:
         params = plan.settings(block, data, name, size)
         if params.get("restoration.iterations") == 0:
             params |= dict(zip(RESTORER, ("$RESTORER", "$SHA256"), strict=True))
-        if params.get("reid.pretrained") == plan.POOLED_START:
-            params |= dict(zip(START, ("$START", "$START_SHA256"), strict=True))
+        if plan.POOLED_START in str(params.get(START[0])):
+            params |= with_start(params, "$START", "$START_SHA256")
         place = {"data.root": f"$PYRAMID_REID_DATA/{plan.FOLDERS[data]}", "data.splits": splits}
         where = "`ori`" if experiment.alone else "`fused` and the branches"
         print(f"# {name}: {where} in metrics/fusion.json")
@@ -286,8 +305,9 @@ def commands(block: str, data: str, splits: int, size: plan.Size) -> None:
 
 
 def quoted(words: list[str]) -> str:
-    """A command for the shell; the variables are left to it."""
-    return " ".join(word if "$" in word else shlex.quote(word) for word in words)
+    """A command for the shell; the variables are left to it, but no braces."""
+    left = {word: f'"{word}"' if "{" in word else word for word in words if "$" in word}
+    return " ".join(left.get(word) or shlex.quote(word) for word in words)
 
 
 def budgets(block: str) -> None:

@@ -251,11 +251,11 @@ def with_params(params: Mapping[str, object]) -> Any:
             place = place[section]
         if key not in place:
             raise UserError(f"params.yaml has no {name}")
-        place[key] = _read(value) if isinstance(value, str) else value
+        place[key] = read_option(value) if isinstance(value, str) else value
     return used
 
 
-def _read(text: str) -> object:
+def read_option(text: str) -> Any:
     """A value as it stands after -S, where braces hold no blanks."""
     spaced = text.replace(":", ": ") if text.startswith("{") else text
     return YAML(typ="safe").load(spaced)

@@ -1,3 +1,4 @@
+import hashlib
 import re
 
 import pytest
@@ -7,7 +8,7 @@ from dvc.utils.serialize import load_yaml as dvc_load_yaml
 
 from pyramid_reid import presets
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.core.params import load
+from pyramid_reid.core.params import BRANCHES, load
 
 
 def write(tmp_path, raw):
@@ -173,6 +174,48 @@ def test_a_reconstructor_named_as_published_reid_weights_needs_its_hash(tmp_path
     raw_params["restoration"]["pretrained"] = "none"
     raw_params["reid"]["pretrained"] = "msmt17"  # known by its name there
     assert load(write(tmp_path, raw_params)).reid.pretrained == "msmt17"
+
+
+def test_each_branch_may_start_from_weights_of_its_own(tmp_path, raw_params):
+    file = tmp_path / "own.pth"
+    file.write_bytes(b"weights")
+    hashed = hashlib.sha256(b"weights").hexdigest()
+    starts = {"ori": str(file), "h1": "msmt17", "h2": "none", "h3": "imagenet"}
+    raw_params["reid"]["pretrained"] = starts
+    asked = rf"-S reid\.pretrained_sha256=\{{ori:{hashed},h1:null,h2:null,h3:null\}}$"
+    with pytest.raises(UserError, match=asked):
+        load(write(tmp_path, raw_params))
+    hashes = {"ori": hashed, "h1": None, "h2": None, "h3": None}
+    raw_params["reid"]["pretrained_sha256"] = hashes
+    reid = load(write(tmp_path, raw_params)).reid
+    assert reid.starts == starts | {"h2": None}
+    for branch in starts:
+        own = reid.of_branch(branch)
+        assert (own.pretrained, own.pretrained_sha256) == (reid.starts[branch], hashes[branch])
+        assert own.start(branch) == reid.start(branch)
+    raw_params["reid"]["start_weight"] = 0.4
+    with pytest.raises(UserError, match=r"reid\.start_weight \(0\.4\) must be 0 without"):
+        load(write(tmp_path, raw_params))
+    starts["h2"] = "market1501"
+    assert load(write(tmp_path, raw_params)).reid.starts["h2"] == "market1501"
+    raw_params["data"]["name"] = "market1501"
+    with pytest.raises(UserError, match="people of market1501 trained these weights"):
+        load(write(tmp_path, raw_params))
+
+
+def test_hashes_are_given_as_the_starts_are(tmp_path, raw_params):
+    raw_params["reid"] |= {"pretrained": "own.pth", "pretrained_sha256": dict.fromkeys(BRANCHES)}
+    with pytest.raises(UserError, match="must be one hash, as reid"):
+        load(write(tmp_path, raw_params))
+    raw_params["reid"] |= {
+        "pretrained": dict.fromkeys(BRANCHES, "own.pth"),
+        "pretrained_sha256": "0" * 64,
+    }
+    with pytest.raises(UserError, match="must name a hash by branch"):
+        load(write(tmp_path, raw_params))
+    raw_params["reid"]["pretrained_sha256"] = None
+    with pytest.raises(UserError, match=r"reid\.pretrained: own\.pth is neither a file nor"):
+        load(write(tmp_path, raw_params))
 
 
 def test_what_is_not_trained_is_named(tmp_path, raw_params):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -105,6 +106,27 @@ def test_a_start_is_recorded_by_its_hash_and_not_by_its_place(tmp_path, monkeypa
     plan.check("starts", "prid2011", "pooled", about)
     with pytest.raises(UserError, match="--start is missing"):
         replace(task, start=None)._run("pooled")
+
+
+def test_a_named_start_takes_the_branches_that_the_plan_has_it_for(tmp_path, capsys):
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"weights")
+    found = rows.taken_over("pooled", "caviar4reid", "two_starts", "given", {}, start)
+    hashed = hashlib.sha256(b"weights").hexdigest()
+    assert found == {
+        "reid.pretrained": f"{{ori:{start},h1:{start},h2:msmt17,h3:msmt17}}",
+        "reid.pretrained_sha256": f"{{ori:{hashed},h1:{hashed},h2:null,h3:null}}",
+    }
+    with pytest.raises(UserError, match="--start is missing"):
+        rows.taken_over("pooled", "caviar4reid", "two_starts", "given", {}, None)
+    rows.commands("pooled", "caviar4reid", 1, "given")
+    *_, command = capsys.readouterr().out.strip().splitlines()
+    told = subprocess.run(
+        ["bash", "-c", f"for word in {command}; do echo $word; done"],
+        env={"START": "s", "START_SHA256": "0"}, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert "reid.pretrained={ori:s,h1:s,h2:msmt17,h3:msmt17}" in told
+    assert "reid.pretrained_sha256={ori:0,h1:0,h2:null,h3:null}" in told
 
 
 @pytest.mark.parametrize("option", ["restorer", "feature_restorer", "start"])

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from conftest import ROOT, run_stage
 from safetensors.torch import load_file, save_file
 from torchreid.reid.utils import FeatureExtractor
 
 from pyramid_reid.core.crops import Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.core.params import Reid
+from pyramid_reid.core.params import BRANCHES, Reid
+from pyramid_reid.core.provenance import sha256
 from pyramid_reid.core.runtime import derive_seed
 from pyramid_reid.reid import features
 from pyramid_reid.reid.features import Extractor, few_features
@@ -471,6 +473,26 @@ def test_tracing_a_network_as_one_part_changes_no_byte(monkeypatch):
     assert all(weight.requires_grad for weight in model.parameters())  # stays as it is
     monkeypatch.setattr(features, "_Whole", lambda network: network)
     assert np.array_equal(found, Extractor(model, torch.device("cpu"), 32, 16)(images))
+
+
+def test_each_branch_starts_from_what_is_named_for_it(tmp_path):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    starts = {branch: tmp_path / f"{branch}.safetensors" for branch in BRANCHES}
+    for seed, file in enumerate(starts.values()):
+        osnet.save(file, osnet.build("osnet_x0_25", 3, seed), "osnet_x0_25", 32, 16)
+    params["reid"] |= {
+        "epochs": 0,
+        "pretrained": {branch: str(file) for branch, file in starts.items()},
+        "pretrained_sha256": {branch: sha256(file) for branch, file in starts.items()},
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    for branch, folder in (("ori", "data/crops"), ("h2", "data/pyramid/h2")):
+        with CropWriter(tmp_path / folder / "split_0") as writer:
+            writer.add(Crop(1, 1, "query", 1, "a.png"), np.zeros((32, 16, 3), np.uint8))
+        run_stage(tmp_path, "train_reid", branch)
+        out = tmp_path / f"data/models/reid/{branch}/split_0/model.safetensors"
+        found, named = load_file(out), load_file(starts[branch])
+        assert all(torch.equal(found[name], named[name]) for name in found)
 
 
 def test_what_training_crops_teach_is_kept_where_it_is_asked_for(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -237,6 +238,24 @@ class Sides(Section):
     h3: Side
 
 
+class Starts(Section):
+    """Weights to start from, where they differ between branches."""
+
+    ori: Start
+    h1: Start
+    h2: Start
+    h3: Start
+
+
+class Hashes(Section):
+    """SHA-256 of `Starts`, in hexadecimal: of those that are paths."""
+
+    ori: Sha256 | None
+    h1: Sha256 | None
+    h2: Sha256 | None
+    h3: Sha256 | None
+
+
 class Reid(Section):
     """The re-identification network of a branch and its training."""
 
@@ -251,8 +270,8 @@ class Reid(Section):
         "osnet_ain_x0_5",
         "osnet_ain_x0_25",
     ]
-    pretrained: Start
-    pretrained_sha256: Sha256 | None
+    pretrained: Start | Starts
+    pretrained_sha256: Sha256 | Hashes | None
     height: Side | Sides
     width: Side | Sides
     epochs: Annotated[int, Field(ge=0)]
@@ -273,10 +292,40 @@ class Reid(Section):
     validation_identities: Annotated[int, Field(ge=0)]
 
     def of_branch(self, branch: str) -> Self:
-        """What counts for one branch: its input size, and mixed resolution for `ori` alone."""
-        sides = {name: self._side(name, branch) for name in ("height", "width")}
-        mixed = self.mixed_resolution if branch == "ori" else 0.0
-        return self.model_copy(update={**sides, "mixed_resolution": mixed})
+        """What counts for one branch: input size, start, and mixed resolution for `ori` alone."""
+        height, width = self.input_size(branch)
+        pretrained, sha256 = self.start(branch)
+        own = {
+            "height": height,
+            "width": width,
+            "mixed_resolution": self.mixed_resolution if branch == "ori" else 0.0,
+            "pretrained": pretrained,
+            "pretrained_sha256": sha256,
+        }
+        return self.model_copy(update=own)
+
+    def start(self, branch: str) -> tuple[str | None, str | None]:
+        """The weights that a branch starts from, and their SHA-256 where params.yaml has it."""
+        given, known = self.pretrained, self.pretrained_sha256
+        start = getattr(given, branch) if isinstance(given, Starts) else given
+        return start, getattr(known, branch) if isinstance(known, Hashes) else known
+
+    @property
+    def starts(self) -> dict[str, str | None]:
+        """The weights that each branch starts from."""
+        return {branch: self.start(branch)[0] for branch in BRANCHES}
+
+    @model_validator(mode="after")
+    def _hashes_are_given_as_the_starts_are(self) -> Self:
+        if isinstance(self.pretrained, Starts) == isinstance(self.pretrained_sha256, Hashes):
+            return self
+        if self.pretrained_sha256 is None:
+            return self
+        raise ValueError(
+            "reid.pretrained_sha256 must name a hash by branch, as reid.pretrained names starts"
+            if isinstance(self.pretrained, Starts)
+            else "reid.pretrained_sha256 must be one hash, as reid.pretrained is one start"
+        )
 
     def input_size(self, branch: str) -> tuple[int, int]:
         """Height and width of a branch's input, in pixels."""
@@ -297,7 +346,7 @@ class Reid(Section):
 
     @model_validator(mode="after")
     def _something_is_judged(self) -> Self:
-        if not self.epochs and self.pretrained is None:
+        if not self.epochs and None in self.starts.values():
             raise ValueError(
                 "reid.epochs: 0 trains nothing: name the networks of another run, or a checkpoint,"
                 " as reid.pretrained, or train"
@@ -306,7 +355,7 @@ class Reid(Section):
 
     @model_validator(mode="after")
     def _the_classifier_learns_alone_on_pretrained_weights(self) -> Self:
-        if self.fixed_epochs and self.pretrained is None:
+        if self.fixed_epochs and None in self.starts.values():
             raise ValueError(
                 f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 without reid.pretrained, as the"
                 " weights that it keeps fixed would be random"
@@ -320,7 +369,7 @@ class Reid(Section):
 
     @model_validator(mode="after")
     def _weights_to_return_to_are_there(self) -> Self:
-        if self.start_weight and self.pretrained is None:
+        if self.start_weight and None in self.starts.values():
             raise ValueError(
                 f"reid.start_weight ({self.start_weight}) must be 0 without reid.pretrained, as"
                 " there are no weights to mix the trained ones with"
@@ -410,9 +459,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _no_test_person_trained_the_start(self) -> Self:
-        start = self.reid.pretrained
-        if start is not None and NAMED_STARTS.get(start) == self.data.name:
-            raise ValueError(refused_start(start, self.data.name))
+        for start in self.reid.starts.values():
+            if start is not None and NAMED_STARTS.get(start) == self.data.name:
+                raise ValueError(refused_start(start, self.data.name))
         return self
 
 
@@ -458,27 +507,43 @@ def load(path: Path) -> Params:
         problems = [_sentence(dict(problem)) for problem in error.errors()]
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise UserError(f"{path}: {'; '.join([*problems[:SHOWN], *more])}") from error
-    for section in ("restoration", "reid"):
-        _check_start(path, section, getattr(params, section))
+    restoration, reid = params.restoration, params.reid
+    _ask_for_hashes(
+        f"{path}: restoration.pretrained",
+        {"": (restoration.pretrained, restoration.pretrained_sha256)},
+    )
+    by_branch = isinstance(reid.pretrained, Starts)
+    given = {branch: reid.start(branch) for branch in BRANCHES}
+    starts = {
+        branch if by_branch else "": (None if start in NAMED_STARTS else start, known)
+        for branch, (start, known) in given.items()
+    }
+    _ask_for_hashes(f"{path}: reid.pretrained", starts)
     return params
 
 
-def _check_start(path: Path, section: str, settings: Restoration | Reid) -> None:
-    """Ask for the hash of weights that are read from a path.
+def _ask_for_hashes(where: str, given: Mapping[str, tuple[str | None, str | None]]) -> None:
+    """Ask for the hashes of weights that are read from paths.
 
     DVC hashes params, not what they point to: without the hash another file at the same path
     would rerun nothing, and nobody could tell what a result came from.
+
+    Args:
+        where: file and key.
+        given: path and hash by branch, or of "" alone.
     """
-    start = settings.pretrained
-    named = section == "reid" and start in NAMED_STARTS
-    if start is None or named or settings.pretrained_sha256 is not None:
+    unknown = [start for start, known in given.values() if start is not None and known is None]
+    if not unknown:
         return
-    if not Path(start).exists():
-        where = f"{path}: {section}.pretrained"
-        raise UserError(f"{where}: {start} is neither a file nor a folder")
+    for start in unknown:
+        if not Path(start).exists():
+            raise UserError(f"{where}: {start} is neither a file nor a folder")
+    found = {each: sha256(Path(start)) if start else "null" for each, (start, _) in given.items()}
+    by_branch = ",".join(f"{branch}:{hashed}" for branch, hashed in found.items())
+    hashed = found.get("", f"{{{by_branch}}}")
     raise UserError(
-        f"{path}: {section}.pretrained: say which file is meant, as another may come to lie at this"
-        f" path: -S {section}.pretrained_sha256={sha256(Path(start))}"
+        f"{where}: say which file is meant, as another may come to lie at this path:"
+        f" -S {where.rpartition(': ')[2]}_sha256={hashed}"
     )
 
 
