@@ -22,6 +22,7 @@ import io
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -36,24 +37,30 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from benchmarks.results import plan, records, rivals  # noqa: E402
 from benchmarks.results.records import CENTRED, RERANKED, WHITENED  # noqa: E402
+from benchmarks.results.validation import (  # noqa: E402
+    AS_THEY_ARE,
+    SIDES,
+    Features,
+    People,
+    between,
+    in_percent,
+    people,
+)
 from benchmarks.results.workspace import Workspace, check_committed, with_params  # noqa: E402
+from torch import nn  # noqa: E402
 
-from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import Params  # noqa: E402
 from pyramid_reid.core.runtime import start_torch  # noqa: E402
 from pyramid_reid.core.whole_files import write_whole  # noqa: E402
-from pyramid_reid.evaluation.rankings import Judging  # noqa: E402
 from pyramid_reid.reid.features import few_features  # noqa: E402
-from pyramid_reid.reid.network.preprocessing import resized  # noqa: E402
 from pyramid_reid.reid.training import pretrained  # noqa: E402
 from pyramid_reid.reid.training.loop import train  # noqa: E402
-from pyramid_reid.retrieval.camera_mean import camera_means, centred  # noqa: E402
-from pyramid_reid.retrieval.distance import cosine_distances, normalize  # noqa: E402
-from pyramid_reid.retrieval.metrics import QueryResults  # noqa: E402
-from pyramid_reid.retrieval.whitening import whitened, within_people  # noqa: E402
+from pyramid_reid.retrieval.distance import normalize  # noqa: E402
 from pyramid_reid.training import weights_file  # noqa: E402
 from pyramid_reid.training.checkpoints import Checkpoints  # noqa: E402
+from pyramid_reid.training.weights_file import Checkpoint  # noqa: E402
 
 HELD_OUT = {"caviar4reid": 8, "prid2011": 30}
 """Validation identities, of 25 and 100 that train."""
@@ -103,6 +110,55 @@ def settings(data: str, recipe: str) -> dict[str, object]:
     return given
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A network that a recipe trained on a split.
+
+    Attributes:
+        network: its weights as training left them, none of the start's mixed in.
+        start: what it started from.
+        accuracy: of the last epoch, in percent; NaN where none is noted.
+    """
+
+    network: nn.Module
+    start: Checkpoint
+    people: People
+    accuracy: float
+
+
+def trained(
+    data: str,
+    split: int,
+    recipe: str,
+    folder: Path,
+    device_name: str,
+    seed: int,
+    pooled: Path | None,
+) -> Trained:
+    """Train with a recipe on a split.
+
+    Args:
+        folder: holds the split's crops, as `prepare` leaves them.
+        pooled: the start of recipe `POOLED`.
+    """
+    given = settings(data, recipe) | {"device": device_name, "seed": seed}
+    params = Params.model_validate(with_params(given))
+    device = start_torch(params.device, params.threads)
+    reid = params.reid.of_branch("ori")
+    of_split = people(folder, split, reid.input_size("ori"), seed)
+    named = str(pooled if recipe == POOLED else reid.pretrained)
+    start = weights_file.read(pretrained.find(named, reid.model, None, folder))
+    told = (
+        *(of_split.images["train"], of_split.tables["train"].pid.to_numpy(), reid),
+        *(derive_seed(seed, "recipes", recipe, str(split)), device),
+    )
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+        if recipe == TRIPLET:
+            return Trained(rivals.triplet(*told, start), start, of_split, float("nan"))
+        network, curve = train(*told, Checkpoints(Path(scratch), "key"), start)
+    return Trained(network, start, of_split, float(curve.accuracy.iloc[-1]))
+
+
 def attempt(
     data: str,
     split: int,
@@ -115,45 +171,18 @@ def attempt(
     """Train with a recipe on a split; rows of data, split, recipe, share, mirrored and figures.
 
     Args:
-        folder: holds the split's crops, as `prepare` leaves them.
-        pooled: the start of recipe `POOLED`.
+        folder, pooled: as of `trained`.
 
     Returns:
         Figures are `rank1` and `mAP` in percent, `reranked_rank1` and `reranked_mAP`, and for
         `CENTRED_SHARES` those of `centred` and `whitened`.
     """
-    given = settings(data, recipe) | {"device": device_name, "seed": seed}
-    params = Params.model_validate(with_params(given))
-    device = start_torch(params.device, params.threads)
-    reid = params.reid.of_branch("ori")
-    height, width = reid.input_size("ori")
-    store = crops.CropStore(folder / "data/crops" / f"split_{split}")
-    rows = store.rows("train")
-    pids = store.index.pid.to_numpy()[rows]
-    named = str(pooled if recipe == POOLED else reid.pretrained)
-    start = weights_file.read(pretrained.find(named, reid.model, None, folder))
-    told = (
-        *(resized(store, rows, height, width), pids, reid),
-        *(derive_seed(seed, "recipes", recipe, str(split)), device),
-    )
-    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
-        if recipe == TRIPLET:
-            trained, accuracy = rivals.triplet(*told, start), float("nan")
-        else:
-            trained, curve = train(*told, Checkpoints(Path(scratch), "key"), start)
-            accuracy = float(curve.accuracy.iloc[-1])
-    rule = protocol_record.evaluation_rule(None, protocol_record.read(folder / "data/crops"))
-    judging = Judging(rule, 10, seed)
-    tables = {
-        role: store.index.loc[store.rows(f"val_{role}"), :].reset_index(drop=True)
-        for role in ("query", "gallery")
-    }
-    images = {role: resized(store, store.rows(f"val_{role}"), height, width) for role in tables}
-    camids = store.index.camid.to_numpy()
+    done = trained(data, split, recipe, folder, device_name, seed, pooled)
+    of_split, images = done.people, {role: done.people.images[role] for role in SIDES}
     found = []
     for share in SHARES:
-        network = copy.deepcopy(trained)
-        pretrained.blend(network, start, share)
+        network = copy.deepcopy(done.network)
+        pretrained.blend(network, done.start, share)
         plain = {role: normalize(few_features(network, of)) for role, of in images.items()}
         other = {
             role: normalize(few_features(network, np.ascontiguousarray(of[:, :, ::-1])))
@@ -161,26 +190,11 @@ def attempt(
         }
         both = {role: normalize(plain[role] + other[role]) for role in images}
         for mirrored, features in (("no", plain), ("yes", both)):
-            judge, again = (
-                judging.judge(f"split_{split}", tables["query"], tables["gallery"])
-                for _ in range(2)
-            )
-            both_sides = features["query"], features["gallery"]
-            judge.judge(0, cosine_distances(*both_sides))
-            moved = dict[str, QueryResults]()
+            ways = {AS_THEY_ARE: between(features)}
             if share in CENTRED_SHARES:
-                seen = normalize(few_features(network, told[0], mirrored=mirrored == "yes"))
-                means = camera_means(seen, camids[rows])
-                less = [
-                    centred(features[role], tables[role].camid.to_numpy(), means) for role in tables
-                ]
-                matrix = within_people(centred(seen, camids[rows], means), pids)
-                white = [whitened(of, matrix) for of in less]
-                for name, sides in ((CENTRED, less), (WHITENED, white)):
-                    third = judging.judge(f"split_{split}", tables["query"], tables["gallery"])
-                    third.judge(0, cosine_distances(*sides))
-                    moved[name] = third.results
-            records.judge_reranked(again, *both_sides, 1.0, at_once=len(features["query"]))
+                seen = few_features(network, of_split.images["train"], mirrored=mirrored == "yes")
+                ways = of_split.distances({**features, "train": normalize(seen)})
+            figures = {way: of_split.figures(of) for way, of in ways.items()}
             found.append(
                 {
                     "data": data,
@@ -189,25 +203,27 @@ def attempt(
                     "seed": seed,
                     "share": share,
                     "mirrored": mirrored,
-                    **in_percent(judge.results),
-                    "accuracy": accuracy,
-                    **{f"{RERANKED}_{name}": of for name, of in in_percent(again.results).items()},
+                    **figures.pop(AS_THEY_ARE),
+                    "accuracy": done.accuracy,
                     **{
                         f"{ranking}_{name}": figure
-                        for ranking, results in moved.items()
-                        for name, figure in in_percent(results).items()
+                        for ranking, of in {
+                            RERANKED: reranked(of_split, features),
+                            **figures,
+                        }.items()
+                        for name, figure in of.items()
                     },
                 }
             )
     return found
 
 
-def in_percent(done: QueryResults) -> dict[str, float]:
-    """Rank-1 and mAP in percent."""
-    return {
-        "rank1": 100 * float((done.first_rank == 1).mean()),
-        "mAP": 100 * float(done.average_precision.mean()),
-    }
+def reranked(of_split: People, features: Features) -> dict[str, float]:
+    """Rank-1 and mAP in percent, re-ranked."""
+    query, gallery = (features[role] for role in SIDES)
+    judge = of_split.judge()
+    records.judge_reranked(judge, query, gallery, 1.0, at_once=len(query))
+    return in_percent(judge.results)
 
 
 def prepare(data: str, root: Path, split: int, folder: Path) -> None:

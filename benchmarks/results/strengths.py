@@ -24,19 +24,14 @@ pin_environment(threads=2)
 
 import pandas as pd  # noqa: E402
 from benchmarks.results import recipes  # noqa: E402
+from benchmarks.results.validation import AS_THEY_ARE, between, people  # noqa: E402
 from benchmarks.results.workspace import with_params  # noqa: E402
 
-from pyramid_reid.core import crops, printing, protocol_record  # noqa: E402
+from pyramid_reid.core import printing  # noqa: E402
 from pyramid_reid.core.params import Params  # noqa: E402
 from pyramid_reid.core.runtime import start_torch  # noqa: E402
-from pyramid_reid.evaluation.rankings import Judging  # noqa: E402
-from pyramid_reid.reid.features import few_features  # noqa: E402
 from pyramid_reid.reid.network import osnet  # noqa: E402
-from pyramid_reid.reid.network.preprocessing import resized  # noqa: E402
 from pyramid_reid.reid.training import pretrained  # noqa: E402
-from pyramid_reid.retrieval.camera_mean import camera_means, centred  # noqa: E402
-from pyramid_reid.retrieval.distance import cosine_distances, normalize  # noqa: E402
-from pyramid_reid.retrieval.whitening import whitened, within_people  # noqa: E402
 from pyramid_reid.training import weights_file  # noqa: E402
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -52,36 +47,15 @@ def tried(data: str, split: int, start: str, folder: Path) -> dict[str, dict[str
     params = Params.model_validate(with_params(recipes.settings(data, recipes.CHOSEN)))
     reid = params.reid.of_branch("ori")
     start_torch("cpu", 2)
-    network = osnet.build(reid.model, 1, seed=0)
+    network = osnet.build(reid.model, 1, seed=0).eval()
     pretrained.apply(network, weights_file.read(pretrained.find(start, reid.model, None, folder)))
-    store = crops.CropStore(folder / "data/crops" / f"split_{split}")
-    roles = {role: store.rows(role) for role in ("train", "val_query", "val_gallery")}
-    tables = {role: store.index.loc[rows, :].reset_index(drop=True) for role, rows in roles.items()}
-    features = {
-        role: normalize(
-            few_features(
-                network.eval(), resized(store, rows, *reid.input_size("ori")), mirrored=True
-            )
-        )
-        for role, rows in roles.items()
-    }
-    means = camera_means(features["train"], tables["train"].camid.to_numpy())
-    less = {
-        role: centred(of, tables[role].camid.to_numpy(), means) for role, of in features.items()
-    }
-    ways = {"as they are": features, "centred": less}
+    of_split = people(folder, split, reid.input_size("ori"))
+    features = of_split.features(network, mirrored=True)
+    less = of_split.centred(features)
+    ways = {AS_THEY_ARE: features, "centred": less}
     for strength in STRENGTHS:
-        matrix = within_people(less["train"], tables["train"].pid.to_numpy(), strength)
-        ways[f"whitened, {strength:g}"] = {role: whitened(of, matrix) for role, of in less.items()}
-    rule = protocol_record.evaluation_rule(None, protocol_record.read(folder / "data/crops"))
-    found = {}
-    for name, of in ways.items():
-        judge = Judging(rule, 10, seed=1).judge(
-            f"split_{split}", tables["val_query"], tables["val_gallery"]
-        )
-        judge.judge(0, cosine_distances(of["val_query"], of["val_gallery"]))
-        found[name] = recipes.in_percent(judge.results)
-    return found
+        ways[f"whitened, {strength:g}"] = of_split.whitened(less, strength)
+    return {way: of_split.figures(between(of)) for way, of in ways.items()}
 
 
 def run(sets: dict[str, Path], splits: Sequence[int], starts: Sequence[str]) -> None:

@@ -1,0 +1,71 @@
+"""What is tried on held-out people, without training."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from benchmarks.results import fusions, strengths
+from benchmarks.results.validation import People, between
+
+from pyramid_reid.evaluation.rankings import Judging
+from pyramid_reid.retrieval.distance import normalize
+
+
+def table(pids, camids):
+    return pd.DataFrame({"pid": pids, "camid": camids})
+
+
+@pytest.fixture
+def of_split():
+    """Two people train, three are held out; camera 2 adds to the third number."""
+    tables = {
+        "train": table([1, 1, 2, 2], [1, 2, 1, 2]),
+        "val_query": table([3, 4, 5], [2, 2, 2]),
+        "val_gallery": table([3, 4, 5], [1, 1, 1]),
+    }
+    images = {role: np.zeros((len(of), 2, 2, 3), np.uint8) for role, of in tables.items()}
+    return People("split_0", images, tables, Judging())
+
+
+@pytest.fixture
+def features():
+    people = {"train": np.eye(6)[[0, 0, 1, 1]], "val": np.eye(6)[3:]}
+    shift = 2 * np.eye(6)[2]
+    differ = np.random.default_rng(0).normal(size=(4, 6)) / 20
+    return {
+        "train": normalize(people["train"] + np.outer([0, 1, 0, 1], shift) + differ),
+        "val_query": normalize(people["val"] + shift),
+        "val_gallery": normalize(people["val"]),
+    }
+
+
+def test_cameras_means_and_whitening_come_from_the_people_that_train(of_split, features):
+    less = of_split.centred(features)
+    trained = features["train"]
+    means = {1: trained[[0, 2]].mean(0), 2: trained[[1, 3]].mean(0)}
+    for role, camera in (("val_query", 2), ("val_gallery", 1)):
+        np.testing.assert_allclose(less[role], normalize(features[role] - means[camera]), atol=1e-6)
+    assert of_split.figures(between(less)) == {"rank1": 100, "mAP": 100}
+    white = of_split.whitened(less, 1e9)  # drawn to the identity, whatever the people are
+    np.testing.assert_allclose(white["val_query"], less["val_query"], atol=1e-6)
+    assert set(of_split.distances(features)) == {"as they are", "centred", "whitened"}
+
+
+def test_fusions_are_means_of_their_networks_distances(of_split, features, monkeypatch, tmp_path):
+    """Of MSMT17 the first seed is right, the second wrong in two of three; the others are right."""
+    wrong = {**features, "val_query": features["val_query"][[1, 0, 2]]}
+    told = {("MSMT17", 1): features, ("MSMT17", 2): wrong}
+    told |= {("pooled crops", seed): features for seed in (1, 2)}
+    monkeypatch.setattr(fusions, "people", lambda *_: of_split)
+    monkeypatch.setattr(fusions, "features", lambda _data, _split, *network: told[network[:2]])
+    rows = fusions.judged("caviar4reid", 0, tmp_path, tmp_path, tmp_path)
+    found = pd.DataFrame(rows).set_index(["fused", "features"]).rank1.groupby(level=[0, 1]).mean()
+    assert found["one from MSMT17", "centred"] == pytest.approx((100 + 100 / 3) / 2)
+    assert found["one from pooled crops", "centred"] == 100
+    assert found["two from each", "centred"] == 100  # three of four are right
+    assert len(rows) == 3 * sum(map(len, fusions.FUSIONS.values()))
+
+
+def test_the_start_from_pooled_crops_has_a_name_in_the_table(tmp_path):
+    file = tmp_path / "start.safetensors"
+    file.write_bytes(b"")
+    assert [strengths._named(each) for each in ("msmt17", str(file))] == ["msmt17", "pooled crops"]
