@@ -250,6 +250,8 @@ def pairs(block: str, data: str, folder: Path) -> None:
     told = []
     for row, other in plan.PAIRS.get(block, ()):
         names = {row.experiment, other.experiment}
+        if not all(data in plan.BLOCKS[block].experiments[name].sets for name in names):
+            continue
         found = aligned({name: read(block, data, name, folder) for name in sorted(names)})
         ours, theirs = (per_query(found, each) for each in (row, other))
         gained = compared(ours, theirs)

@@ -46,7 +46,7 @@ def main(params: Params) -> str:
     by_training = params.distances.centred or params.distances.whitened
     if by_training:
         for split, store in stores.items():
-            check_cameras(store, split)
+            check_training(store, split, whitened=params.distances.whitened)
     said = []
     for split, store in stores.items():
         model, height, width = osnet.load(MODELS / split / "model.safetensors")
@@ -62,8 +62,8 @@ def main(params: Params) -> str:
                 )
             except ValueError as error:
                 raise UserError(
-                    f"train crops of {split}: {error}; set distances.centred and"
-                    " distances.whitened to false"
+                    f"train crops of {split}: {error}; crops or features are all alike: look at the"
+                    " crops, or set distances.centred and distances.whitened to false"
                 ) from error
         for subfolder, roles in ROLES.items():
             if not store.rows(roles[0]):
@@ -90,14 +90,25 @@ def of_training(
 ) -> dict[str, NDArray[Any]]:
     """What training crops teach about features: `cameras`, `means` and perhaps `whitening`.
 
+    Crops of a camera with fewer than `FEWEST` have no part in whitening: less a mean of so few,
+    little is left of them but noise.
+
     Raises:
         ValueError: a crop is the mean of its camera, or there is nothing to whiten.
     """
     means = camera_means(features, camids)
     learnt = {"cameras": np.array([*means]), "means": np.stack([*means.values()])}
     if whitened:
-        learnt["whitening"] = within_people(centred(features, camids, means), pids)
+        many = np.isin(camids, frequent(camids))
+        learnt["whitening"] = within_people(
+            centred(features[many], camids[many], means), pids[many]
+        )
     return learnt
+
+
+def frequent(camids: Annotated[NDArray[np.int64], "N"]) -> list[int]:
+    """Cameras with crops enough for a mean."""
+    return [camid for camid, count in Counter(camids.tolist()).items() if count >= FEWEST]
 
 
 def embedded(
@@ -129,14 +140,15 @@ def embedded(
         ) from error
 
 
-def check_cameras(store: crops.CropStore, split: str) -> None:
+def check_training(store: crops.CropStore, split: str, *, whitened: bool) -> None:
     """Check that each camera of the crops that are ranked has training crops enough for a mean.
 
     Raises:
-        UserError: one has too few.
+        UserError: one has too few; or features are to be whitened, and no person has two crops.
     """
-    camids = store.index.camid.to_numpy()
-    trained = Counter(camids[store.rows("train")].tolist())
+    rows = store.rows("train")
+    camids, pids = (store.index[name].to_numpy() for name in ("camid", "pid"))
+    trained = Counter(camids[rows].tolist())
     for role in (role for roles in ROLES.values() for role in roles):
         for camid in np.unique(camids[store.rows(role)]).tolist():
             if trained[camid] < FEWEST:
@@ -145,6 +157,12 @@ def check_cameras(store: crops.CropStore, split: str) -> None:
                     f" and a mean takes {FEWEST} at least; set distances.centred and"
                     " distances.whitened to false"
                 )
+    of_frequent = pids[rows][np.isin(camids[rows], frequent(camids[rows]))]
+    if whitened and len(np.unique(of_frequent)) == len(of_frequent):
+        raise UserError(
+            f"train crops of {split}: whitening takes two crops of one person, and there are none;"
+            " set distances.whitened to false"
+        )
 
 
 if __name__ == "__main__":

@@ -74,14 +74,18 @@ def params_file(folder: Path, rng: random.Random) -> Iterator[Attempt]:
         )
 
 
-def without_none(raw: object) -> object:
-    """Params as they are read: the word `none`, where weights to start from are named, is None."""
+def without_none(raw: object, *, starts: bool = False) -> object:
+    """Params as they are read: the word `none`, where weights to start from are named, is None.
+
+    Args:
+        starts: whether weights to start from are named here.
+    """
     if isinstance(raw, dict):
         return {
-            key: None if key == "pretrained" and value == "none" else without_none(value)
+            key: without_none(value, starts=starts or key == "pretrained")
             for key, value in raw.items()
         }
-    return raw
+    return None if starts and raw == "none" else raw
 
 
 def same_numbers(read: object, dvc: object) -> bool:

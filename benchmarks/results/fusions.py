@@ -10,6 +10,9 @@ share of the start. `--features` keeps what they say of all crops: a run that wa
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,15 +28,19 @@ pin_environment(threads=1)
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from benchmarks.results import plan, recipes  # noqa: E402
+from benchmarks.results.recipes import CHOSEN, POOLED  # noqa: E402
 from benchmarks.results.validation import Features, people  # noqa: E402
-from benchmarks.results.workspace import with_params  # noqa: E402
+from benchmarks.results.workspace import check_committed, with_params  # noqa: E402
 
 from pyramid_reid.core import printing  # noqa: E402
+from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import Params  # noqa: E402
+from pyramid_reid.core.provenance import sha256  # noqa: E402
+from pyramid_reid.core.whole_files import write_whole  # noqa: E402
 from pyramid_reid.reid.training import pretrained  # noqa: E402
 
 SEEDS = (1, 2)
-STARTS = {"MSMT17": recipes.CHOSEN, "pooled crops": recipes.POOLED}
+STARTS = {"MSMT17": CHOSEN, "pooled crops": POOLED}
 FUSIONS = {
     **{f"one from {start}": [[(start, seed)] for seed in SEEDS] for start in STARTS},
     **{f"two from {start}": [[(start, seed) for seed in SEEDS]] for start in STARTS},
@@ -56,22 +63,22 @@ def features(
         pooled: the start from pooled crops.
         kept: a folder of such features.
     """
-    file = kept / f"{data}_{split}_{STARTS[start]}_{seed}.npz"
+    recipe, share = STARTS[start], float(str(plan.MSMT17.sets[data].get("reid.start_weight", 0)))
+    used = [recipes.settings(data, recipe), share, sha256(pooled) if recipe == POOLED else start]
+    key = hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:12]
+    file = kept / f"{data}_{split}_{recipe}_{seed}_{key}.npz"
     if not file.exists():
-        done = recipes.trained(data, split, STARTS[start], folder, "cpu", seed, pooled)
-        share = float(str(plan.MSMT17.sets[data].get("reid.start_weight", 0)))
+        done = recipes.trained(data, split, recipe, folder, "cpu", seed, pooled)
         pretrained.blend(done.network, done.start, share)
-        of_network = done.people.features(done.network.eval(), mirrored=True)
-        with tempfile.TemporaryDirectory(dir=kept) as scratch:
-            np.savez(Path(scratch) / file.name, **of_network)
-            (Path(scratch) / file.name).rename(file)
+        content = io.BytesIO()
+        np.savez(content, **done.people.features(done.network.eval(), mirrored=True))
+        write_whole(file, content.getbuffer())
     with np.load(file) as told:
         return dict(told)
 
 
 def run(sets: dict[str, Path], splits: Sequence[int], pooled: Path, kept: Path) -> None:
     """Train what is not kept, and print what fusions reach on held-out people, mean over splits."""
-    kept.mkdir(parents=True, exist_ok=True)
     for data, root in sets.items():
         rows = []
         with tempfile.TemporaryDirectory() as scratch:
@@ -89,7 +96,7 @@ def judged(
     data: str, split: int, folder: Path, pooled: Path, kept: Path
 ) -> list[dict[str, object]]:
     """Rows of fused, features (what was done to them), rank1 and mAP in percent."""
-    reid = Params.model_validate(with_params(recipes.settings(data, recipes.CHOSEN))).reid
+    reid = Params.model_validate(with_params(recipes.settings(data, CHOSEN))).reid
     of_split = people(folder, split, reid.input_size("ori"))
     by_network = {
         (start, seed): of_split.distances(features(data, split, start, seed, folder, pooled, kept))
@@ -118,7 +125,11 @@ def main() -> None:
     if not told.start.is_file():
         parser.error(f"--start: {told.start} is no file")
     sets = {name: Path(root).resolve() for name, root in (each.split("=") for each in told.sets)}
-    run(sets, told.splits, told.start.resolve(), told.features.resolve())
+    try:
+        check_committed()
+        run(sets, told.splits, told.start.resolve(), told.features.resolve())
+    except UserError as error:
+        sys.exit(f"fusions: {error}")
 
 
 if __name__ == "__main__":

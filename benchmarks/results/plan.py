@@ -218,11 +218,7 @@ FROM_POOL = Block(
         "two_starts": Experiment(
             IDENTITY
             | WHITE
-            | {
-                "reid.pretrained": "{ori:POOL,h1:POOL,h2:msmt17,h3:msmt17}".replace(
-                    "POOL", POOLED_START
-                )
-            },
+            | {"reid.pretrained": f"{{ori:{POOLED_START},h1:{POOLED_START},h2:msmt17,h3:msmt17}}"},
             sets=("caviar4reid",),
         ),
     },

@@ -84,9 +84,9 @@ CHOSEN = "chosen"
 POOLED = "pooled"
 """The same from `--start`: a network from MSMT17 that pooled crops trained further."""
 CENTRED_SHARES = (0.0, 0.4, 1.0)
-"""Shares of the start for which that and whitening are tried, as they take the features of all
+"""Shares of the start for which centring and whitening are tried, as they take the features of all
 training crops: the chosen ones, and zero-shot."""
-OF_TRAINED = {RERANKED: "re-ranking", CENTRED: "centring", WHITENED: "centring and whitening"}
+OF_TRAINED = {RERANKED: "re-ranking", CENTRED: "centring", WHITENED: "centring with whitening"}
 """Rankings that cost no training, and what makes them."""
 INSTANCES = {"prid2011": 2}
 """Where people have two crops each, so many make up a batch."""
@@ -278,7 +278,7 @@ def table(path: Path, splits: Sequence[int] | None = None) -> None:
     """Print what each recipe gains over the plain one's last weights, on the same splits.
 
     A share of the start makes a column; further tables tell what mirror images, re-ranking,
-    centring, and both centring and whitening add.
+    centring, and centring with whitening add.
 
     Args:
         splits: that alone count, so that recipes tried on other splits can be compared; None: all.

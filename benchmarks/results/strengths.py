@@ -1,10 +1,11 @@
-"""How strongly whitening is drawn towards the identity: tried on validation identities alone.
+"""How strongly whitening is shrunk towards the identity: tried on validation identities alone.
 
     python -m benchmarks.results.strengths caviar4reid=FOLDER prid2011=FOLDER --start START
 
 Networks as their start left them: nothing is trained, so all ten splits take minutes. Each split's
 held-out people (those of `recipes`) are ranked by features whitened within its other training
-people; no test person of a split is looked at.
+people. No test person of a split is looked at there, but a held-out person of one split is a test
+person of another: what is chosen from all ten is free of test data split by split, not over all.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ pin_environment(threads=2)
 
 import pandas as pd  # noqa: E402
 from benchmarks.results import recipes  # noqa: E402
+from benchmarks.results.records import CENTRED, WHITENED  # noqa: E402
 from benchmarks.results.validation import AS_THEY_ARE, between, people  # noqa: E402
-from benchmarks.results.workspace import with_params  # noqa: E402
+from benchmarks.results.workspace import check_committed, with_params  # noqa: E402
 
 from pyramid_reid.core import printing  # noqa: E402
+from pyramid_reid.core.errors import UserError  # noqa: E402
 from pyramid_reid.core.params import Params  # noqa: E402
 from pyramid_reid.core.runtime import start_torch  # noqa: E402
 from pyramid_reid.reid.network import osnet  # noqa: E402
@@ -52,9 +55,9 @@ def tried(data: str, split: int, start: str, folder: Path) -> dict[str, dict[str
     of_split = people(folder, split, reid.input_size("ori"))
     features = of_split.features(network, mirrored=True)
     less = of_split.centred(features)
-    ways = {AS_THEY_ARE: features, "centred": less}
+    ways = {AS_THEY_ARE: features, CENTRED: less}
     for strength in STRENGTHS:
-        ways[f"whitened, {strength:g}"] = of_split.whitened(less, strength)
+        ways[f"{WHITENED}, {strength:g}"] = of_split.whitened(less, strength)
     return {way: of_split.figures(between(of)) for way, of in ways.items()}
 
 
@@ -92,7 +95,11 @@ def main() -> None:
     if told.start and not told.start.is_file():
         parser.error(f"--start: {told.start} is no file")
     sets = {name: Path(root).resolve() for name, root in (each.split("=") for each in told.sets)}
-    run(sets, told.splits, ["msmt17", *([str(told.start.resolve())] if told.start else [])])
+    try:
+        check_committed()
+        run(sets, told.splits, ["msmt17", *([str(told.start.resolve())] if told.start else [])])
+    except UserError as error:
+        sys.exit(f"strengths: {error}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 import hashlib
 import re
+import subprocess
 
 import pytest
 import yaml
 from conftest import ROOT
+from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml as dvc_load_yaml
 
 from pyramid_reid import presets
@@ -50,6 +52,11 @@ def test_the_committed_file_is_valid_and_leaves_room_for_the_card_s_example(tmp_
         ("restoration.iterations", 5.0, "restoration.iterations"),
         ("reid.epochs", 5, "reid.warmup_epochs (5) must be less than reid.epochs (5)"),
         ("reid.label_smoothing", 1.0, "reid.label_smoothing"),
+        ("reid.height", 8, "params.yaml: reid.height: Input should be greater"),
+        ("reid.height", {"ori": 32, "h1": 32, "h2": 32}, "params.yaml: reid.height.h3 is missing"),
+        ("reid.pretrained", 3, "params.yaml: reid.pretrained: Input should be a valid string"),
+        ("reid.pretrained", {"ori": "none"}, "params.yaml: reid.pretrained.h1 is missing"),
+        ("reid.pretrained_sha256", "zz", "params.yaml: reid.pretrained_sha256: String should"),
         ("reid.unknown", 1, "reid.unknown is not a known key"),
         ("fusion.w_h1", float("inf"), "fusion.w_h1"),
         ("fusion.w_h1", -0.1, "fusion.w_h1"),
@@ -182,25 +189,51 @@ def test_each_branch_may_start_from_weights_of_its_own(tmp_path, raw_params):
     hashed = hashlib.sha256(b"weights").hexdigest()
     starts = {"ori": str(file), "h1": "msmt17", "h2": "none", "h3": "imagenet"}
     raw_params["reid"]["pretrained"] = starts
-    asked = rf"-S reid\.pretrained_sha256=\{{ori:{hashed},h1:null,h2:null,h3:null\}}$"
-    with pytest.raises(UserError, match=asked):
+    with pytest.raises(UserError, match=r"reid\.pretrained\.ori: say which file") as caught:
         load(write(tmp_path, raw_params))
     hashes = {"ori": hashed, "h1": None, "h2": None, "h3": None}
+    pasted(tmp_path, str(caught.value))
+    reid = load(tmp_path / "params.yaml").reid
     raw_params["reid"]["pretrained_sha256"] = hashes
-    reid = load(write(tmp_path, raw_params)).reid
+    assert reid == load(write(tmp_path, raw_params)).reid
     assert reid.starts == starts | {"h2": None}
     for branch in starts:
         own = reid.of_branch(branch)
         assert (own.pretrained, own.pretrained_sha256) == (reid.starts[branch], hashes[branch])
         assert own.start(branch) == reid.start(branch)
     raw_params["reid"]["start_weight"] = 0.4
-    with pytest.raises(UserError, match=r"reid\.start_weight \(0\.4\) must be 0 without"):
+    said = r"reid\.start_weight \(0\.4\) must be 0 without reid\.pretrained\.h2, as"
+    with pytest.raises(UserError, match=said):
         load(write(tmp_path, raw_params))
     starts["h2"] = "market1501"
     assert load(write(tmp_path, raw_params)).reid.starts["h2"] == "market1501"
     raw_params["data"]["name"] = "market1501"
     with pytest.raises(UserError, match="people of market1501 trained these weights"):
         load(write(tmp_path, raw_params))
+
+
+def pasted(folder, message):
+    """Give DVC what a message says after -S, as a shell would."""
+    option = re.search(r"-S (.*)$", message)[1]
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s\n' {option}"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    apply_overrides(folder / "params.yaml", words)
+
+
+def test_a_hash_that_is_given_is_not_computed_anew(tmp_path, raw_params):
+    """What lies at one path now need not be what was pinned."""
+    for name in ("a.pth", "b.pth"):
+        (tmp_path / name).write_bytes(name.encode())
+    starts = {"ori": "a.pth", "h1": "b.pth", "h2": "msmt17", "h3": "missing.pth"}
+    pinned = {"ori": "a" * 64, "h1": None, "h2": None, "h3": "b" * 64}
+    paths = {branch: str(tmp_path / name) for branch, name in starts.items()} | {"h2": "msmt17"}
+    raw_params["reid"] |= {"pretrained": paths, "pretrained_sha256": pinned}
+    with pytest.raises(UserError, match=r"reid\.pretrained\.h1: say which file") as caught:
+        load(write(tmp_path, raw_params))
+    pasted(tmp_path, str(caught.value))
+    found = load(tmp_path / "params.yaml").reid.pretrained_sha256
+    assert found.model_dump() == pinned | {"h1": hashlib.sha256(b"b.pth").hexdigest()}
 
 
 def test_hashes_are_given_as_the_starts_are(tmp_path, raw_params):
@@ -214,7 +247,7 @@ def test_hashes_are_given_as_the_starts_are(tmp_path, raw_params):
     with pytest.raises(UserError, match="must name a hash by branch"):
         load(write(tmp_path, raw_params))
     raw_params["reid"]["pretrained_sha256"] = None
-    with pytest.raises(UserError, match=r"reid\.pretrained: own\.pth is neither a file nor"):
+    with pytest.raises(UserError, match=r"reid\.pretrained\.ori: own\.pth is neither a file nor"):
         load(write(tmp_path, raw_params))
 
 

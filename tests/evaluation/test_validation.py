@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks.results import fusions, strengths
+import torch
+from benchmarks.results import fusions, recipes, strengths
 from benchmarks.results.validation import People, between
 
 from pyramid_reid.evaluation.rankings import Judging
 from pyramid_reid.retrieval.distance import normalize
+from pyramid_reid.retrieval.whitening import whitened, within_people
 
 
 def table(pids, camids):
@@ -45,8 +47,9 @@ def test_cameras_means_and_whitening_come_from_the_people_that_train(of_split, f
     for role, camera in (("val_query", 2), ("val_gallery", 1)):
         np.testing.assert_allclose(less[role], normalize(features[role] - means[camera]), atol=1e-6)
     assert of_split.figures(between(less)) == {"rank1": 100, "mAP": 100}
-    white = of_split.whitened(less, 1e9)  # drawn to the identity, whatever the people are
-    np.testing.assert_allclose(white["val_query"], less["val_query"], atol=1e-6)
+    matrix = within_people(less["train"], np.array([1, 1, 2, 2]), 0.1)
+    white = of_split.whitened(less, 0.1)
+    np.testing.assert_allclose(white["val_query"], whitened(less["val_query"], matrix), atol=1e-6)
     assert set(of_split.distances(features)) == {"as they are", "centred", "whitened"}
 
 
@@ -63,6 +66,34 @@ def test_fusions_are_means_of_their_networks_distances(of_split, features, monke
     assert found["one from pooled crops", "centred"] == 100
     assert found["two from each", "centred"] == 100  # three of four are right
     assert len(rows) == 3 * sum(map(len, fusions.FUSIONS.values()))
+
+
+def test_features_are_kept_by_what_they_come_from(of_split, features, monkeypatch, tmp_path):
+    trained = []
+
+    def train(_data, _split, recipe, *_):
+        trained.append(recipe)
+        monkeypatch.setattr(People, "features", lambda *_, **__: features)
+        return recipes.Trained(torch.nn.Identity(), None, of_split, 100.0)
+
+    monkeypatch.setattr(recipes, "trained", train)
+    monkeypatch.setattr(fusions.pretrained, "blend", lambda *_: None)
+    start = tmp_path / "start.safetensors"
+
+    def asked(start_name, seed):
+        told = "prid2011", 0, start_name, seed, tmp_path, start, tmp_path / "kept"
+        return fusions.features(*told)
+
+    start.write_bytes(b"one")
+    for _ in range(2):
+        found = asked("pooled crops", 1)
+        assert all(np.array_equal(found[role], of) for role, of in features.items())
+    asked("MSMT17", 1)
+    assert trained == ["pooled", "chosen"]
+    start.write_bytes(b"another")
+    asked("pooled crops", 1)
+    asked("MSMT17", 1)  # which does not start from it
+    assert trained == ["pooled", "chosen", "pooled"]
 
 
 def test_the_start_from_pooled_crops_has_a_name_in_the_table(tmp_path):

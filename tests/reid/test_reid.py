@@ -471,6 +471,9 @@ def test_tracing_a_network_as_one_part_changes_no_byte(monkeypatch):
     model = osnet.build("osnet_ain_x0_25", 3, 0).eval()
     found = Extractor(model, torch.device("cpu"), 32, 16)(images)
     assert all(weight.requires_grad for weight in model.parameters())  # stays as it is
+    assert np.array_equal(found, Extractor(model.train(), torch.device("cpu"), 32, 16)(images))
+    assert model.training
+    model.eval()
     monkeypatch.setattr(features, "_Whole", lambda network: network)
     assert np.array_equal(found, Extractor(model, torch.device("cpu"), 32, 16)(images))
 
@@ -496,14 +499,14 @@ def test_each_branch_starts_from_what_is_named_for_it(tmp_path):
 
 
 def test_what_training_crops_teach_is_kept_where_it_is_asked_for(tmp_path):
-    rng = np.random.default_rng(0)
     shown = [("train", 1 + n % 2) for n in range(2 * FEWEST)] + [("query", 2), ("gallery", 1)]
 
-    def write(shown):
+    def write(shown, of_each=4):
+        rng = np.random.default_rng(0)
         with CropWriter(tmp_path / "data/crops/split_0") as writer:
             for number, (role, camid) in enumerate(shown):
                 pixels = rng.integers(0, 256, (32, 16, 3), np.uint8)
-                writer.add(Crop(number // 4, camid, role, 1, f"{number}.png"), pixels)
+                writer.add(Crop(number // of_each, camid, role, 1, f"{number}.png"), pixels)
 
     def ask(*names):
         text = (ROOT / "params.yaml").read_text()
@@ -534,6 +537,9 @@ def test_what_training_crops_teach_is_kept_where_it_is_asked_for(tmp_path):
     found, wanted = features(), within_people(less, np.arange(2 * FEWEST) // 4)
     np.testing.assert_allclose(found["means"], means, atol=1e-4)
     np.testing.assert_allclose(less @ found["whitening"], less @ wanted, atol=1e-3)
+    write([*shown, ("train", 3)])  # a camera that is its own mean has no part in whitening
+    run_stage(tmp_path, "distances", "ori")
+    np.testing.assert_allclose(less @ features()["whitening"], less @ wanted, atol=1e-3)
     for more, lacks in (
         ([("gallery", 3)], "gallery crops of split_0: camera 3 has 0 training crops"),
         (
@@ -544,6 +550,11 @@ def test_what_training_crops_teach_is_kept_where_it_is_asked_for(tmp_path):
         write([*shown, *more])
         with pytest.raises(UserError, match=lacks):
             run_stage(tmp_path, "distances", "ori")
+    write(shown, of_each=1)
+    with pytest.raises(UserError, match="whitening takes two crops of one person, and there are"):
+        run_stage(tmp_path, "distances", "ori")
+    ask("centred")
+    run_stage(tmp_path, "distances", "ori")
 
 
 def test_a_network_file_with_other_metadata_is_one_clear_error(tmp_path):

@@ -7,8 +7,8 @@ from pyramid_reid.retrieval.distance import cosine_distances, normalize
 from pyramid_reid.retrieval.whitening import STRENGTH, whitened, within_people
 
 
-def drawn(features, pids):
-    """The covariance of features about their person's mean, in plain Python, and drawn as told."""
+def shrunk(features, pids):
+    """The covariance about the mean of each person, in plain Python, shrunk as told."""
     size = len(features[0])
     about = []
     for person in set(pids):
@@ -31,13 +31,14 @@ def test_two_people_that_differ_in_one_number_by_hand():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(2, 5))
-def test_products_are_those_of_the_inverse_covariance(seed, size, people):
+def test_cosines_are_those_under_the_inverse_covariance(seed, size, people):
     rng = np.random.default_rng(seed)
     pids = rng.permutation(np.arange(4 * people) % people)
     features = normalize(rng.normal(size=(len(pids), size)))
-    moved = features @ within_people(features, pids)
-    wanted = features @ np.linalg.solve(drawn(features.tolist(), pids.tolist()), features.T)
-    np.testing.assert_allclose(moved @ moved.T, wanted, rtol=1e-4, atol=1e-6)
+    moved = whitened(features, within_people(features, pids))
+    wanted = features @ np.linalg.solve(shrunk(features.tolist(), pids.tolist()), features.T)
+    lengths = np.sqrt(np.diag(wanted))
+    np.testing.assert_allclose(moved @ moved.T, wanted / np.outer(lengths, lengths), atol=1e-5)
 
 
 def test_directions_in_which_people_s_own_crops_differ_count_less():

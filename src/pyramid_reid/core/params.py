@@ -9,7 +9,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -46,6 +55,15 @@ Start = Annotated[
 """Weights to start from, a name or a path; `none` in params.yaml is None."""
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+ONE, EACH = "one value", "one for each branch"
+"""How a key that may differ between branches is given; in no message."""
+
+
+def _form(value: object) -> str:
+    """Which of them a value is."""
+    return EACH if isinstance(value, dict | BaseModel) else ONE
 
 
 class Section(BaseModel):
@@ -238,6 +256,11 @@ class Sides(Section):
     h3: Side
 
 
+SideOrSides = Annotated[
+    Annotated[Side, Tag(ONE)] | Annotated[Sides, Tag(EACH)], Discriminator(_form)
+]
+
+
 class Starts(Section):
     """Weights to start from, where they differ between branches."""
 
@@ -270,10 +293,14 @@ class Reid(Section):
         "osnet_ain_x0_5",
         "osnet_ain_x0_25",
     ]
-    pretrained: Start | Starts
-    pretrained_sha256: Sha256 | Hashes | None
-    height: Side | Sides
-    width: Side | Sides
+    pretrained: Annotated[
+        Annotated[Start, Tag(ONE)] | Annotated[Starts, Tag(EACH)], Discriminator(_form)
+    ]
+    pretrained_sha256: Annotated[
+        Annotated[Sha256 | None, Tag(ONE)] | Annotated[Hashes, Tag(EACH)], Discriminator(_form)
+    ]
+    height: SideOrSides
+    width: SideOrSides
     epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=2)]
     instances: Annotated[int, Field(ge=0)]
@@ -315,6 +342,14 @@ class Reid(Section):
         """The weights that each branch starts from."""
         return {branch: self.start(branch)[0] for branch in BRANCHES}
 
+    @property
+    def _missing_start(self) -> str | None:
+        """The key of the first branch that starts from random weights."""
+        if not isinstance(self.pretrained, Starts):
+            return "reid.pretrained" if self.pretrained is None else None
+        missing = [branch for branch, start in self.starts.items() if start is None]
+        return f"reid.pretrained.{missing[0]}" if missing else None
+
     @model_validator(mode="after")
     def _hashes_are_given_as_the_starts_are(self) -> Self:
         if isinstance(self.pretrained, Starts) == isinstance(self.pretrained_sha256, Hashes):
@@ -346,18 +381,18 @@ class Reid(Section):
 
     @model_validator(mode="after")
     def _something_is_judged(self) -> Self:
-        if not self.epochs and None in self.starts.values():
+        if not self.epochs and (missing := self._missing_start):
             raise ValueError(
                 "reid.epochs: 0 trains nothing: name the networks of another run, or a checkpoint,"
-                " as reid.pretrained, or train"
+                f" as {missing}, or train"
             )
         return self
 
     @model_validator(mode="after")
     def _the_classifier_learns_alone_on_pretrained_weights(self) -> Self:
-        if self.fixed_epochs and None in self.starts.values():
+        if self.fixed_epochs and (missing := self._missing_start):
             raise ValueError(
-                f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 without reid.pretrained, as the"
+                f"reid.fixed_epochs ({self.fixed_epochs}) must be 0 without {missing}, as the"
                 " weights that it keeps fixed would be random"
             )
         if self.epochs and self.fixed_epochs >= self.epochs:
@@ -369,9 +404,9 @@ class Reid(Section):
 
     @model_validator(mode="after")
     def _weights_to_return_to_are_there(self) -> Self:
-        if self.start_weight and None in self.starts.values():
+        if self.start_weight and (missing := self._missing_start):
             raise ValueError(
-                f"reid.start_weight ({self.start_weight}) must be 0 without reid.pretrained, as"
+                f"reid.start_weight ({self.start_weight}) must be 0 without {missing}, as"
                 " there are no weights to mix the trained ones with"
             )
         return self
@@ -532,18 +567,22 @@ def _ask_for_hashes(where: str, given: Mapping[str, tuple[str | None, str | None
         where: file and key.
         given: path and hash by branch, or of "" alone.
     """
-    unknown = [start for start, known in given.values() if start is not None and known is None]
+    paths = {branch: (start, known) for branch, (start, known) in given.items() if start}
+    unknown = [branch for branch, (_, known) in paths.items() if known is None]
     if not unknown:
         return
-    for start in unknown:
-        if not Path(start).exists():
-            raise UserError(f"{where}: {start} is neither a file nor a folder")
-    found = {each: sha256(Path(start)) if start else "null" for each, (start, _) in given.items()}
-    by_branch = ",".join(f"{branch}:{hashed}" for branch, hashed in found.items())
-    hashed = found.get("", f"{{{by_branch}}}")
+    of_branch = f"{where}.{unknown[0]}" if unknown[0] else where
+    for start, known in paths.values():
+        if known is None and not Path(start).exists():
+            raise UserError(f"{of_branch}: {start} is neither a file nor a folder")
+    hashes = {branch: known or sha256(Path(start)) for branch, (start, known) in paths.items()}
+    option = f"{where.rpartition(': ')[2]}_sha256={hashes.get('')}"
+    if "" not in given:  # in quotes, as shells expand braces
+        by_branch = ",".join(f"{branch}:{hashes.get(branch, 'null')}" for branch in given)
+        option = f"'{where.rpartition(': ')[2]}_sha256={{{by_branch}}}'"
     raise UserError(
-        f"{where}: say which file is meant, as another may come to lie at this path:"
-        f" -S {where.rpartition(': ')[2]}_sha256={hashed}"
+        f"{of_branch}: say which file is meant, as another may come to lie at this path:"
+        f" -S {option}"
     )
 
 
@@ -557,7 +596,7 @@ def _where(error: MarkedYAMLError) -> str:
 def _sentence(problem: dict[str, object]) -> str:
     """One problem that pydantic found, by its key in params.yaml."""
     loc = problem["loc"] if isinstance(problem["loc"], tuple) else ()
-    key = ".".join(_plain(part) for part in loc) or "the whole file"
+    key = ".".join(_plain(part) for part in loc if part not in (ONE, EACH)) or "the whole file"
     kind, value = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
         return f"{key} is not a known key: remove it or correct its spelling"

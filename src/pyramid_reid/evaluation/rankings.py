@@ -32,8 +32,8 @@ from pyramid_reid.retrieval.whitening import whitened as whiten
 
 MAX_RANK = 20
 """Length of the CMC curves."""
-MOVED = frozenset({"centred", "whitened"})
-"""Rankings of features that what the training crops taught has moved."""
+MOVED = ("centred", "whitened")
+"""Rankings by features that were centred, and whitened, by what training crops taught."""
 SAME_IN_ALL = ["pid", "camid", "ratio", "source"]
 """Labels by which the crops of the branches are known to be the same; sizes differ."""
 
@@ -136,7 +136,7 @@ def evaluate_splits(
                 except ValueError as error:
                     raise UserError(f"{each}, {name}: {error}") from error
         in_split = {branch: folder / name for branch, folder in folders.items()}
-        for each in MOVED & judges.keys():
+        for each in (each for each in MOVED if asked[each]):
             for start, run in moved_runs(in_split, weights, query, gallery, each):
                 judges[each].judge(start, run)
         if rerank:

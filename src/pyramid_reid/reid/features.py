@@ -46,7 +46,7 @@ class Extractor:
     its instructions by the processor, which nothing we know of can pin.
 
     Args:
-        model: in evaluation mode; stays as it is.
+        model: stays as it is; a copy is put in evaluation mode.
         height, width: of the images, in pixels.
         mirrored: features are the mean of those of an image and of its mirror image, each of length
             1 before.
@@ -70,7 +70,7 @@ class Extractor:
             warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
             # instance normalisation checks its input's shape, which is the same in every batch
             warnings.filterwarnings("ignore", category=TracerWarning)
-            whole = _Whole(copy.deepcopy(model).requires_grad_(False).to(device)).eval()
+            whole = _Whole(copy.deepcopy(model).eval().requires_grad_(False).to(device)).eval()
             traced = torch.jit.trace(whole, example, check_trace=False)  # type: ignore[no-untyped-call]
             frozen = torch.jit.freeze(traced)
             if device.type == "cpu":

@@ -14,7 +14,9 @@ Floats = NDArray[np.float32]
 
 STRENGTH = 10.0
 """Of the identity that is added to the covariance, whose mean variance is scaled to 1: the people
-of a small set span few of 512 directions. Chosen on validation people, where 3 to 30 differ little.
+of a small set span few of 512 directions. Chosen on validation people, where 3 to 30 differ little
+(docs/results.md); one number for both sets and all splits, so a person who chose it may be a test
+person of another split.
 """
 
 
@@ -30,7 +32,7 @@ def within_people(
     """The matrix that whitens features within people.
 
     Within-class covariance normalization of Hatch, Kajarekar and Stolcke (Interspeech 2006), with
-    the covariance drawn towards the identity: `W` with `W W' = inverse(C D / trace(C) + s I)`,
+    the covariance shrunk towards the identity: `W` with `W W' = inverse(C D / trace(C) + s I)`,
     where `C` is the covariance of features less the mean of their person.
 
     Args:
@@ -51,8 +53,8 @@ def within_people(
     mean_variance = np.trace(covariance) / max(1, len(covariance))
     if not mean_variance > ALIKE:
         raise ValueError("no person has two crops that differ")
-    drawn = covariance / mean_variance + strength * np.eye(len(covariance))
-    return np.asarray(np.linalg.inv(np.linalg.cholesky(drawn)).T, np.float32)
+    shrunk = covariance / mean_variance + strength * np.eye(len(covariance))
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(shrunk)).T, np.float32)
 
 
 def whitened(

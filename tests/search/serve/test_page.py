@@ -11,6 +11,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import uvicorn
+from PIL import Image
 from tests.search.serve.browser import CHROMIUM, Browser
 from tests.search.serve.conftest import CROPS
 
@@ -154,11 +155,19 @@ HOLD = """(() => {
 
 
 @needs_chromium
-def test_restored_images_move_nothing_below_them(page, crops):
-    place = "document.querySelector('#cameras').getBoundingClientRect().top"
+@pytest.mark.parametrize("large", [False, True])
+def test_restored_images_move_nothing_below_them(page, crops, tmp_path, large):
+    place = (
+        "JSON.stringify(['#cameras', '.drop', '#queries', 'main'].map((each) =>"
+        " document.querySelector(each).getBoundingClientRect()))"
+    )
+    path = crops[0]
+    if large:
+        path = tmp_path / "large.png"
+        Image.open(crops[0]).resize((128, 256)).save(path)
     page.js(HOLD)
-    page.files("#files", [crops[0]])
-    searched(page)
+    page.files("#files", [path])
+    searched(page, CROPS if large else CROPS - 1)
     page.wait("window.release && document.querySelector('#queries img').complete")
     before = page.js(place)
     page.js("window.release()")

@@ -229,7 +229,7 @@ async function restore() {
       image.src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
       image.alt = `The last crop restored by ${each.scale}, branch ${each.branch}`;
       const caption = document.createElement("figcaption");
-      caption.textContent = `${each.branch} ×${each.scale}, ${each.width}×${each.height}`;
+      caption.textContent = `${each.branch} ×${each.scale}\n${each.width}×${each.height}`;
       figure.append(image, caption);
       box.querySelector(".pictures").append(figure);
     }
