@@ -10,6 +10,7 @@ share of the start. `--features` keeps what they say of all crops: a run that wa
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
 import json
@@ -85,7 +86,8 @@ def run(sets: dict[str, Path], splits: Sequence[int], pooled: Path, kept: Path) 
             for split in splits:
                 folder = Path(scratch) / str(split)
                 recipes.prepare(data, root, split, folder)
-                rows += judged(data, split, folder, pooled, kept)
+                with contextlib.redirect_stdout(sys.stderr):  # what is said of weights
+                    rows += judged(data, split, folder, pooled, kept)
                 print(f"{data}, split {split}", file=sys.stderr, flush=True)
         table = pd.DataFrame(rows).groupby(["fused", "features"], sort=False).mean()
         print(f"{data}: validation people of {len(splits)} splits, mean")

@@ -214,7 +214,7 @@ FROM_POOL = Block(
     {
         "seeds": Experiment(IDENTITY),
         "centred": Experiment(IDENTITY | LESS_MEAN),
-        "whitened": Experiment(IDENTITY | WHITE),
+        "whitened": Experiment(IDENTITY | WHITE, sets=("caviar4reid",)),
         "two_starts": Experiment(
             IDENTITY
             | WHITE

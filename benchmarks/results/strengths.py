@@ -11,6 +11,7 @@ person of another: what is chosen from all ten is free of test data split by spl
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -70,7 +71,9 @@ def run(sets: dict[str, Path], splits: Sequence[int], starts: Sequence[str]) -> 
                 folder = Path(scratch) / str(split)
                 recipes.prepare(data, root, split, folder)
                 for start in starts:
-                    for way, figures in tried(data, split, start, folder).items():
+                    with contextlib.redirect_stdout(sys.stderr):  # what is said of weights
+                        by_way = tried(data, split, start, folder)
+                    for way, figures in by_way.items():
                         found.setdefault((_named(start), way), []).append(figures)
         rows = {key: pd.DataFrame(of).mean() for key, of in found.items()}
         table = pd.DataFrame(rows).T.rename_axis(["start", "features"])
