@@ -14,12 +14,9 @@ Floats = NDArray[np.float32]
 
 STRENGTH = 10.0
 """Of the identity that is added to the covariance, whose mean variance is scaled to 1: the people
-of a small set span few of 512 directions. Chosen on validation people, where 3 to 30 differ little
-(docs/results.md); one number for both sets and all splits, so a person who chose it may be a test
-person of another split.
+of a small set span few of 512 directions. Chosen on validation people (docs/results.md): one number
+for both sets and all splits, so who chose it in one split may be a test person of another.
 """
-
-
 ALIKE = 1e-12
 """Mean variance that rounding leaves of crops that are all alike."""
 
