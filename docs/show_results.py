@@ -243,6 +243,11 @@ def start(block: str, data: str, folder: Path) -> None:
     show(pd.DataFrame(told))
     alike = [f"{agreement(found, side).correlation.mean():.3f}" for side in found]
     print("correlation of the four: {} from MSMT17, {} from this start".format(*alike))
+    mixed = plan.TWO_STARTS.experiment
+    planned = plan.BLOCKS[block].experiments.get(mixed)
+    if planned and data in planned.sets:
+        both = agreement({mixed: read(block, data, mixed, folder)}, mixed)
+        print(f"of two from each: {both.correlation.mean():.3f}")
 
 
 def pairs(block: str, data: str, folder: Path) -> None:
