@@ -245,7 +245,7 @@ def start(block: str, data: str, folder: Path) -> None:
     print("correlation of the four: {} from MSMT17, {} from this start".format(*alike))
     mixed = plan.TWO_STARTS.experiment
     planned = plan.BLOCKS[block].experiments.get(mixed)
-    if planned and data in planned.sets:
+    if planned and data in planned.sets and (folder / data / mixed).is_dir():
         both = agreement({mixed: read(block, data, mixed, folder)}, mixed)
         print(f"of two from each: {both.correlation.mean():.3f}")
 
