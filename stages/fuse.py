@@ -31,9 +31,9 @@ def main(params: Params) -> str:
     recorded = protocol_record.read(crops_of("ori"))
     rule = protocol_record.evaluation_rule(settings.rule, recorded)
     judging = rankings.Judging(rule, settings.draws, params.seed)
-    rerank = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
+    reranking = Rerank(settings.k1, settings.k2, settings.lambda_value) if settings.rerank else None
     moved = {"centred": params.distances.centred, "whitened": params.distances.whitened}
-    done = rankings.evaluate_splits(folders, weights, judging, rerank, **moved)
+    done = rankings.evaluate_splits(folders, weights, judging, reranking, **moved)
     metrics = rankings.report(done)
     stores = {split.name: crops.CropStore(crops_of("ori") / split.name) for split in done}
     colours = [

@@ -28,9 +28,10 @@ from pyramid_reid.evaluation.rankings import (
     Split,
     common_splits,
     evaluate_splits,
-    joined_features,
     report,
+    reranked_name,
 )
+from pyramid_reid.evaluation.split_features import joined_features
 from pyramid_reid.retrieval.metrics import Judge
 from pyramid_reid.retrieval.rerank import Rerank, rerank
 
@@ -42,14 +43,17 @@ FIXED_WEIGHTS: dict[str, dict[str, float]] = {
 
 RERANKED = "reranked"
 """The ranking of equal weights, re-ranked by the published parameters: `evaluation.rerank`."""
-RERANKED_ALONE = "reranked_alone"
-"""The same for each query by itself, as `pyramid-reid search --rerank` does: no other query is a
-neighbour."""
+ALONE = "_alone"
+"""Follows the name of a re-ranked ranking: each query by itself, as `pyramid-reid search --rerank`
+has it, so that no other query is a neighbour."""
+RERANKED_ALONE = RERANKED + ALONE
 
 CENTRED = "centred"
 """The ranking of equal weights, of features less the mean of their camera: `distances.centred`."""
 WHITENED = "whitened"
 """The same, of these features whitened within people: `distances.whitened`."""
+WHITENED_RERANKED = reranked_name(WHITENED)
+WHITENED_RERANKED_ALONE = WHITENED_RERANKED + ALONE
 
 CHOSEN_WEIGHTS = ("validation", "oracle_test")
 """Those that `sweep_weights` chooses, by their names in metrics/weights.json."""
@@ -73,8 +77,9 @@ class Record:
             the code, with whether it was `clean`.
         queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
             percent; rankings are the branches, the names of the fusion weights, `CENTRED` and
-            `WHITENED` where the params have them, and, where all branches were run, `RERANKED` and
-            `RERANKED_ALONE` (older records lack them).
+            `WHITENED` where the params have them; and, where all branches were run, equal weights
+            and those two re-ranked, the first and the last with `ALONE`, too (older records lack
+            them).
     """
 
     split: int
@@ -179,28 +184,34 @@ def _judged(
         fused = reached[[f"fused.{figure}" for figure in queries.FIGURES]]
         if not tables:
             tables.append(reached.drop(columns=fused.columns))
-            rankings = (*folders, *((RERANKED,) if of_all else ()), *further)
+            rankings = [ranking for ranking in done[0].results if ranking != "fused"]
             figures |= {ranking: _means(done, ranking) for ranking in rankings}
         tables.append(fused.set_axis([f"{name}.{figure}" for figure in queries.FIGURES], axis=1))
         figures[name] = _means(done, "fused")
-    if all_branches:
-        alone = _each_alone(folders, next(iter(weights.values())), judging, done[0])
-        tables.append(queries.table([alone])[[f"{RERANKED_ALONE}.{f}" for f in queries.FIGURES]])
-        figures[RERANKED_ALONE] = _means([alone], RERANKED_ALONE)
+    most_moved = [WHITENED] if WHITENED in moved else []
+    for ranking in ("fused", *most_moved) if all_branches else ():
+        alone = _each_alone(folders, next(iter(weights.values())), judging, done[0], ranking)
+        (name,) = alone.results
+        tables.append(queries.table([alone])[[f"{name}.{figure}" for figure in queries.FIGURES]])
+        figures[name] = _means([alone], name)
     return figures, tables
 
 
 def _each_alone(
-    folders: Mapping[str, Path], weights: Mapping[str, float], judging: Judging, fused: Split
+    folders: Mapping[str, Path],
+    weights: Mapping[str, float],
+    judging: Judging,
+    fused: Split,
+    ranking: str,
 ) -> Split:
-    """The split, whose queries are re-ranked one by one."""
+    """The split, of whose ranking the queries are re-ranked one by one."""
     joined = joined_features(
         {branch: folder / fused.name for branch, folder in folders.items()},
-        *(weights, len(fused.query), len(fused.gallery)),
+        *(weights, fused.query, fused.gallery, ranking),
     )
     judge = judging.judge(fused.name, fused.query, fused.gallery)
     judge_reranked(judge, *joined, sum(weights.values()), at_once=1)
-    return replace(fused, results={RERANKED_ALONE: judge.results})
+    return replace(fused, results={reranked_name(ranking) + ALONE: judge.results})
 
 
 def judge_reranked(

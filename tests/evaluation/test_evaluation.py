@@ -6,6 +6,7 @@ import pytest
 
 from pyramid_reid.core.errors import UserError
 from pyramid_reid.core.runtime import derive_seed
+from pyramid_reid.evaluation.pictures import look
 from pyramid_reid.evaluation.rankings import (
     Judging,
     Split,
@@ -325,6 +326,40 @@ def test_re_ranked_single_shot_galleries_are_those_that_are_judged(tmp_path):
 def halves(some, others):
     """Fused distances of equal weights, added up in double precision."""
     return sum(0.5 * (1 - a.astype(float) @ b.T) for a, b in zip(some, others, strict=True))
+
+
+def test_moved_features_are_re_ranked_too(tmp_path):
+    """Against features that are moved by hand, and left as those of the branches."""
+    labels, features = shots(4)
+    rng = np.random.default_rng(5)
+    means = {branch: rng.normal(size=(2, 8)) / 4 for branch in features}
+    matrices = {branch: rng.normal(size=(8, 8)) for branch in features}
+    folders = {branch: tmp_path / "given" / branch for branch in features}
+    write_features(folders, "split_0", labels, features)
+    for branch, folder in folders.items():
+        told = {"cameras": np.array([1, 2]), "means": means[branch]}
+        file = folder / "split_0" / "features.npz"
+        np.savez(file, **features[branch], **told, whitening=matrices[branch])
+    given = folders, HALVES, SINGLE, SMALL
+    metrics = report(evaluate_splits(*given, centred=True, whitened=True))
+    assert len({tuple(look(name).values()) for name in metrics}) == len(metrics) == 8
+    moved = {"centred": {}, "whitened": {}}
+    for branch, of in features.items():
+        less = {
+            role: normalize(of[role] - means[branch][labels[role].camid - 1]) for role in labels
+        }
+        moved["centred"][branch] = less
+        moved["whitened"][branch] = {
+            role: normalize(rows @ matrices[branch]) for role, rows in less.items()
+        }
+    for way, by_hand in moved.items():
+        others = {branch: tmp_path / way / branch for branch in features}
+        write_features(others, "split_0", labels, by_hand)
+        expected = report(evaluate_splits(others, HALVES, SINGLE, SMALL))
+        assert metrics[way] == expected["fused"]
+        assert metrics[f"{way}_reranked"] == expected["reranked"] != metrics["reranked"]
+    assert "centred_reranked" not in report(evaluate_splits(*given, whitened=True))
+    assert "whitened_reranked" not in report(evaluate_splits(*given[:3], whitened=True))
 
 
 def judged(crops, gallery, draw, query):

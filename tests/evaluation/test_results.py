@@ -162,6 +162,11 @@ def test_a_record_of_moved_features_tells_all_rankings(tmp_path):
     alone = records._judged(*told)[0]
     assert alone["equal"] == figures["equal"]
     assert not {"centred", "whitened"} & set(alone)
+    branches = dict.fromkeys(BRANCHES, tmp_path), {"equal": dict.fromkeys(BRANCHES, 0.25)}, MARKET
+    figures = records._judged(*branches, [records.CENTRED, records.WHITENED])[0]
+    assert figures["whitened_reranked"] == figures["centred_reranked"] != figures["reranked"]
+    others = figures["reranked_alone"], figures["whitened_reranked"]
+    assert figures["whitened_reranked_alone"] not in others
 
 
 def test_seconds_are_those_of_the_stages_that_ran():

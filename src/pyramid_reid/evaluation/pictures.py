@@ -27,6 +27,13 @@ MARKERS = {
 """With `COLORS`, so that no one needs to tell colours apart."""
 
 
+def look(name: str) -> dict[str, Any]:
+    """Colour, marker and line of a ranking; re-ranked, dashed in the look of what it was."""
+    before = name.removesuffix("_reranked")
+    line = "--" if before != name else "-"
+    return {"color": COLORS[before], "marker": MARKERS[before], "linestyle": line}
+
+
 def cmc(path: Path, curves: pd.DataFrame) -> None:
     """Draw CMC curves: columns rank and one per ranking, in percent."""
     figure, axes = plot(4.2, "rank k", "queries matched within k (%)", "Cumulative matching")
@@ -34,8 +41,7 @@ def cmc(path: Path, curves: pd.DataFrame) -> None:
         axes.plot(
             curves["rank"],
             curves[name],
-            color=COLORS[name],
-            marker=MARKERS[name],
+            **look(name),
             markevery=(0, 5),
             markersize=4,
             label=f"{name} (Rank-1 {curves[name].iloc[0]:.1f} %)",
@@ -58,12 +64,12 @@ def uncertainty(
     for key, label, shift, marker in (("rank1", "Rank-1", -0.16, "o"), ("mAP", "mAP", 0.16, "D")):
         for place, name in enumerate(names):
             low, high = told["intervals"][name][key]
-            axes.plot([low, high], [place + shift] * 2, color=COLORS[name], linewidth=2)
+            axes.plot([low, high], [place + shift] * 2, color=look(name)["color"], linewidth=2)
             axes.plot(
                 metrics[name][key],
                 place + shift,
                 marker=marker,
-                color=COLORS[name],
+                color=look(name)["color"],
                 fillstyle="full" if key == "rank1" else "none",
             )
             axes.annotate(

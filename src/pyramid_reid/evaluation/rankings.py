@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pyramid_reid.core.crops import splits
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.core.runtime import derive_seed
-from pyramid_reid.retrieval.camera_mean import centred as without_camera_mean
-from pyramid_reid.retrieval.distance import DistanceReader, cosine_distances
-from pyramid_reid.retrieval.fusion import fuse, taking_part
+from pyramid_reid.evaluation.split_features import MOVED, joined_features, moved_runs
+from pyramid_reid.retrieval.distance import DistanceReader
+from pyramid_reid.retrieval.fusion import fuse
 from pyramid_reid.retrieval.metrics import (
     Judge,
     QueryResults,
@@ -26,14 +26,10 @@ from pyramid_reid.retrieval.metrics import (
     rows_at_a_time,
     summaries,
 )
-from pyramid_reid.retrieval.rerank import Rerank, join
-from pyramid_reid.retrieval.rerank import rerank as reranked
-from pyramid_reid.retrieval.whitening import whitened as whiten
+from pyramid_reid.retrieval.rerank import Rerank, rerank
 
 MAX_RANK = 20
 """Length of the CMC curves."""
-MOVED = ("centred", "whitened")
-"""Rankings by features that were centred, and whitened, by what training crops taught."""
 SAME_IN_ALL = ["pid", "camid", "ratio", "source"]
 """Labels by which the crops of the branches are known to be the same; sizes differ."""
 
@@ -71,8 +67,8 @@ class Split:
 
     Attributes:
         query, gallery: columns pid, camid, ratio, height, width, source; of branch ori.
-        results: of `fused`, then of each branch, then perhaps of `reranked`, `centred`
-            and `whitened`.
+        results: of `fused`, then of each branch, then perhaps of `centred`, `whitened`,
+            `reranked`, `centred_reranked` and `whitened_reranked`.
     """
 
     name: str
@@ -99,7 +95,7 @@ def evaluate_splits(
     folders: Mapping[str, Path],
     weights: Mapping[str, float],
     judging: Judging,
-    rerank: Rerank | None = None,
+    reranking: Rerank | None = None,
     *,
     centred: bool = False,
     whitened: bool = False,
@@ -109,8 +105,9 @@ def evaluate_splits(
     Args:
         folders: of each branch's distances, with a subfolder per split.
         weights: of each branch.
-        rerank: also judge the re-ranked fused distance, as `reranked`. Each single-shot gallery is
-            re-ranked by itself: a crop that was not drawn is no neighbour of those that were.
+        reranking: also judge the re-ranked fused distance, as `reranked`; and those of centred and
+            whitened features where they are judged. Each single-shot gallery is re-ranked by
+            itself: a crop that was not drawn is no neighbour of those that were.
         centred: also judge the fused distance of features less the mean of their camera, as
             `centred`.
         whitened: also judge that of those features whitened within people, as `whitened`.
@@ -122,8 +119,9 @@ def evaluate_splits(
     done = []
     for name in common_splits(folders):
         query, gallery = labels({branch: folder / name for branch, folder in folders.items()})
-        asked = {"reranked": rerank is not None, "centred": centred, "whitened": whitened}
-        rankings = ("fused", *folders, *(each for each, is_asked in asked.items() if is_asked))
+        moved = [each for each, asked in zip(MOVED, (centred, whitened), strict=True) if asked]
+        again = {reranked_name(each): each for each in ("fused", *moved)}
+        rankings = ("fused", *folders, *moved, *(again if reranking else ()))
         try:
             judges = {each: judging.judge(name, query, gallery) for each in rankings}
         except ValueError as error:
@@ -136,22 +134,37 @@ def evaluate_splits(
                 except ValueError as error:
                     raise UserError(f"{each}, {name}: {error}") from error
         in_split = {branch: folder / name for branch, folder in folders.items()}
-        for each in (each for each in MOVED if asked[each]):
+        for each in moved:
             for start, run in moved_runs(in_split, weights, query, gallery, each):
                 judges[each].judge(start, run)
-        if rerank:
-            joined = joined_features(in_split, weights, len(query), len(gallery))
-            judge, total = judges["reranked"], sum(weights.values())
-            try:
-                for draw in range(judge.num_draws):
-                    of_draw = joined[1][judge.gallery(draw)]
-                    for start, run in reranked(joined[0], of_draw, total, rerank):
-                        judge.judge(start, run, draw)
-            except ValueError as error:
-                raise UserError(f"reranked, {name}: {error}") from error
+        if reranking:
+            for each, ranking in again.items():
+                joined = joined_features(in_split, weights, query, gallery, ranking)
+                try:
+                    _judge_reranked(judges[each], *joined, sum(weights.values()), reranking)
+                except ValueError as error:
+                    raise UserError(f"{each}, {name}: {error}") from error
         results = {each: judge.results for each, judge in judges.items()}
         done.append(Split(name, query, gallery, results))
     return done
+
+
+def reranked_name(ranking: str) -> str:
+    """What a ranking is called when it is re-ranked."""
+    return "reranked" if ranking == "fused" else f"{ranking}_reranked"
+
+
+def _judge_reranked(
+    judge: Judge,
+    query: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    total: float,
+    settings: Rerank,
+) -> None:
+    """Judge re-ranked queries, each drawn gallery by itself; features and total as of `rerank`."""
+    for draw in range(judge.num_draws):
+        for start, run in rerank(query, gallery[judge.gallery(draw)], total, settings):
+            judge.judge(start, run, draw)
 
 
 def distance_runs(
@@ -180,76 +193,6 @@ def distance_runs(
         runs = zip(*(reader.runs(rows) for reader in readers.values()), strict=True)
         for number, parts in enumerate(runs):
             yield number * rows, dict(zip(readers, parts, strict=True))
-
-
-def moved_runs(
-    folders: Mapping[str, Path],
-    weights: Mapping[str, float],
-    query: pd.DataFrame,
-    gallery: pd.DataFrame,
-    ranking: str,
-) -> Iterator[tuple[int, Annotated[NDArray[np.float32], "rows num_gallery"]]]:
-    """First row and fused distances of run after run of rows, of features less their camera's mean.
-
-    Args:
-        folders: of a split's distances, by branch.
-        query, gallery: their labels.
-        ranking: of `MOVED`; `whitened`: the features are whitened, too.
-
-    Raises:
-        UserError: a file of features is missing, damaged, of other crops, or has no means or no
-            whitening.
-    """
-    sides: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
-    used = {branch: weights[branch] for branch in taking_part(weights)}
-    for branch in used:
-        folder = folders[branch]
-        try:
-            with np.load(folder / "features.npz") as file:
-                means = dict(zip(file["cameras"].tolist(), file["means"], strict=True))
-                ours = without_camera_mean(file["query"], query.camid.to_numpy(), means)
-                theirs = without_camera_mean(file["gallery"], gallery.camid.to_numpy(), means)
-                if ranking == "whitened":
-                    ours, theirs = (whiten(of, file["whitening"]) for of in (ours, theirs))
-                sides[branch] = ours, theirs
-        except DAMAGED as error:
-            raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
-    rows = rows_at_a_time(len(gallery))
-    for start in range(0, len(query), rows):
-        parts = {
-            branch: cosine_distances(ours[start : start + rows], theirs)
-            for branch, (ours, theirs) in sides.items()
-        }
-        yield start, fuse(parts, used)
-
-
-def joined_features(
-    folders: Mapping[str, Path], weights: Mapping[str, float], num_query: int, num_gallery: int
-) -> tuple[
-    Annotated[NDArray[np.float32], "num_query D"], Annotated[NDArray[np.float32], "num_gallery D"]
-]:
-    """Query and gallery features of a split, whose products are fused similarities.
-
-    Raises:
-        UserError: a branch's features are missing, damaged, or of other crops than its tables.
-    """
-    expected = {"query": num_query, "gallery": num_gallery}
-    features: dict[str, dict[str, NDArray[np.float32]]] = {"query": {}, "gallery": {}}
-    for branch, folder in folders.items():
-        try:
-            with np.load(folder / "features.npz") as file:
-                for role, of_branch in features.items():
-                    of_branch[branch] = file[role]
-            for role, count in expected.items():
-                if len(features[role][branch]) != count:
-                    found = len(features[role][branch])
-                    raise ValueError(f"{found} {role} features for {count} crops")
-        except DAMAGED as error:
-            raise UserError(f"{folder}/features.npz: {reason(error)}; run `dvc repro`") from error
-    try:
-        return join(features["query"], weights), join(features["gallery"], weights)
-    except ValueError as error:
-        raise UserError(f"{', '.join(map(str, folders.values()))}: {error}") from error
 
 
 def labels(folders: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
