@@ -43,6 +43,8 @@ from pyramid_reid.core.params import BRANCHES  # noqa: E402
 
 RECORDS = ROOT / "docs" / "results"
 RANKS = ("Rank-1", "Rank-5", "Rank-10")
+RERANKED = {"equal": records.RERANKED, records.WHITENED: records.WHITENED_RERANKED}
+"""Rankings that are re-ranked, and the names of what they become."""
 
 
 def read(block: str, data: str, name: str, folder: Path) -> list[Record]:
@@ -188,24 +190,27 @@ def seeds(block: str, data: str, folder: Path) -> None:
 
 
 def reranked(block: str, data: str, folder: Path) -> None:
-    """Print what re-ranking adds to control and pyramids, in records that were judged with it."""
+    """Print what re-ranking adds to fused rankings, in records that were judged with it."""
     told = []
-    for name, called in {"seeds": plan.CONTROL.name, **plan.PYRAMIDS[block]}.items():
-        of = read(block, data, name, folder) if (folder / data / name).is_dir() else []
-        of = [each for each in of if records.RERANKED in each.about["metrics"]]
-        plain = Row(called, name, "equal")
-        for row in (
-            plain,
-            Row(f"{called}, re-ranked", name, records.RERANKED),
-            Row(f"{called}, re-ranked one by one", name, records.RERANKED_ALONE),
+    for row in plan.ROWS[block]:
+        if row.ranking not in RERANKED or not (folder / data / row.experiment).is_dir():
+            continue
+        name, own = RERANKED[row.ranking], row.experiment
+        of = read(block, data, own, folder)
+        of = [each for each in of if name in each.about["metrics"]]
+        for also in (
+            row,
+            Row(f"{row.name}, re-ranked", own, name),
+            Row(f"{row.name}, re-ranked one by one", own, name + records.ALONE),
         ):
-            having = [each for each in of if row.ranking in each.about["metrics"]]
-            if not having:
+            having = {own: [each for each in of if also.ranking in each.about["metrics"]]}
+            if not having[own]:
                 continue
-            texts = {"row": row.name, "splits": " ".join(str(each.split) for each in having)}
-            texts["Rank-1 / mAP"] = _both(per_query({name: having}, row))
-            if row != plain:
-                before, after = (per_query({name: having}, each) for each in (plain, row))
+            splits = " ".join(str(each.split) for each in having[own])
+            after = per_query(having, also)
+            texts = {"row": also.name, "splits": splits, "Rank-1 / mAP": _both(after)}
+            if also != row:
+                before = per_query(having, row)
                 gained = compared(after, before)
                 texts |= {"before": _both(before)}
                 texts |= {"Rank-1 gained": gained["rank1"], "mAP gained": gained["mAP"]}

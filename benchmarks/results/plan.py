@@ -221,6 +221,12 @@ FROM_POOL = Block(
             | {"reid.pretrained": f"{{ori:{POOLED_START},h1:{POOLED_START},h2:msmt17,h3:msmt17}}"},
             sets=("caviar4reid",),
         ),
+        "two_starts_2": Experiment(
+            IDENTITY
+            | WHITE
+            | {"reid.pretrained": f"{{ori:msmt17,h1:msmt17,h2:{POOLED_START},h3:{POOLED_START}}}"},
+            sets=("caviar4reid",),
+        ),
     },
 )
 """Four networks from the start that pooled crops made, by the recipe of `MSMT17`."""
@@ -331,6 +337,9 @@ FROM_CROPS_CENTRED = Row(f"{FROM_CROPS.name}, centred", "zero_shot_pooled_centre
 FUSED_WHITENED = Row("four seeds of ori, whitened", "whitened", WHITENED)
 TWO_STARTS = Row("two seeds from each start", "two_starts", "equal")
 TWO_STARTS_WHITENED = Row("two seeds from each start, whitened", "two_starts", WHITENED)
+OTHER_TWO = Row("two other seeds from each start", "two_starts_2", "equal")
+"""None of their networks is one of `TWO_STARTS`: another network for each branch."""
+OTHER_TWO_WHITENED = Row("two other seeds from each start, whitened", "two_starts_2", WHITENED)
 FROM_CROPS_WHITENED = Row(f"{FROM_CROPS.name}, whitened", "zero_shot_pooled_whitened", WHITENED)
 ZERO_SHOT_WHITENED = Row("ori alone, zero-shot, whitened", "zero_shot_whitened", WHITENED)
 ZERO_SHOT_CENTRED = Row("ori alone, zero-shot, centred", "zero_shot_centred", CENTRED)
@@ -401,6 +410,8 @@ ROWS = {
         FUSED_WHITENED,
         TWO_STARTS,
         TWO_STARTS_WHITENED,
+        OTHER_TWO,
+        OTHER_TWO_WHITENED,
     ],
     "starts": [
         AS_IT_IS,
@@ -428,9 +439,13 @@ OF_SEEDS = {
         (CONTROL, Row("HAN pyramid", "han", "equal")),
         (Row(CONTROL.name, "seeds_2", "equal"), Row("HAN pyramid", "han_2", "equal")),
         (Row(CONTROL.name, "seeds_3", "equal"), Row("HAN pyramid", "han_3", "equal")),
-    )
+    ),
+    "pooled": (
+        (FUSED_WHITENED, TWO_STARTS_WHITENED),
+        (FUSED_WHITENED, OTHER_TWO_WHITENED),
+    ),
 }
-"""By block: control and pyramid, by the seed of their trainings: 1, 2, 3."""
+"""By block: control and what it is compared with, by the seed of the latter's trainings."""
 
 BESIDE = {"caviar4reid": "msmt17", "prid2011": "hypotheses"}
 """By set: the block from MSMT17 that `pooled` is compared with, of the more similar hardware."""
