@@ -4,7 +4,8 @@
 
 Per split, networks from MSMT17 and from `--start` are trained by the recipes `chosen` and `pooled`
 of `recipes`, twice each, and rank the people who are held out there: mirrored, and with the set's
-share of the start. `--features` keeps what they say of all crops: a run that was stopped goes on.
+share of the start; whitened features are also re-ranked, all queries at once. `--features` keeps
+what the networks say of all crops: a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from benchmarks.results import plan, recipes  # noqa: E402
 from benchmarks.results.recipes import CHOSEN, POOLED  # noqa: E402
-from benchmarks.results.validation import Features, people  # noqa: E402
+from benchmarks.results.records import CENTRED, WHITENED  # noqa: E402
+from benchmarks.results.validation import (  # noqa: E402
+    AS_THEY_ARE,
+    SIDES,
+    Features,
+    between,
+    people,
+)
 from benchmarks.results.workspace import check_committed, with_params  # noqa: E402
 
 from pyramid_reid.core import printing  # noqa: E402
@@ -39,7 +47,9 @@ from pyramid_reid.core.params import Params  # noqa: E402
 from pyramid_reid.core.provenance import sha256  # noqa: E402
 from pyramid_reid.core.whole_files import write_whole  # noqa: E402
 from pyramid_reid.reid.training import pretrained  # noqa: E402
+from pyramid_reid.retrieval.rerank import join  # noqa: E402
 
+WAYS = (AS_THEY_ARE, CENTRED, WHITENED)
 SEEDS = (1, 2)
 STARTS = {"MSMT17": CHOSEN, "pooled crops": POOLED}
 FUSIONS = {
@@ -69,7 +79,7 @@ def features(
     key = hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:12]
     file = kept / f"{data}_{split}_{recipe}_{seed}_{key}.npz"
     if not file.exists():
-        done = recipes.trained(data, split, recipe, folder, "cpu", seed, pooled)
+        done = recipes.trained(recipes.Trial(data, split, recipe, folder, pooled, seed=seed))
         pretrained.blend(done.network, done.start, share)
         content = io.BytesIO()
         np.savez(content, **done.people.features(done.network.eval(), mirrored=True))
@@ -101,17 +111,28 @@ def judged(
     reid = Params.model_validate(with_params(recipes.settings(data, CHOSEN))).reid
     of_split = people(folder, split, reid.input_size("ori"))
     by_network = {
-        (start, seed): of_split.distances(features(data, split, start, seed, folder, pooled, kept))
+        (start, seed): of_split.moved(features(data, split, start, seed, folder, pooled, kept))
         for start in STARTS
         for seed in SEEDS
     }
-    return [
-        {"fused": name, "features": way}
-        | of_split.figures(np.mean([by_network[each][way] for each in members], axis=0))
-        for name, alike in FUSIONS.items()
-        for members in alike
-        for way in next(iter(by_network.values()))
-    ]
+    rows = list[dict[str, object]]()
+    for name, alike in FUSIONS.items():
+        for members in alike:
+            by_way = {way: [by_network[each][way] for each in members] for way in WAYS}
+            for way, fused in by_way.items():
+                distances = np.mean([between(of) for of in fused], axis=0)
+                rows.append({"fused": name, "features": way} | of_split.figures(distances))
+            again = of_split.reranked(joined(by_way[WHITENED]))
+            rows.append({"fused": name, "features": f"{WHITENED}, re-ranked"} | again)
+    return rows
+
+
+def joined(fused: Sequence[Features]) -> Features:
+    """Features whose products are mean similarities, of held-out queries and gallery crops."""
+    equal = {str(place): 1 / len(fused) for place in range(len(fused))}
+    return {
+        role: join({place: fused[int(place)][role] for place in equal}, equal) for role in SIDES
+    }
 
 
 def main() -> None:

@@ -35,15 +35,13 @@ pin_environment(threads=1)
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from benchmarks.results import plan, records, rivals  # noqa: E402
+from benchmarks.results import plan, rivals  # noqa: E402
 from benchmarks.results.records import CENTRED, RERANKED, WHITENED  # noqa: E402
 from benchmarks.results.validation import (  # noqa: E402
     AS_THEY_ARE,
     SIDES,
-    Features,
     People,
     between,
-    in_percent,
     people,
 )
 from benchmarks.results.workspace import Workspace, check_committed, with_params  # noqa: E402
@@ -111,6 +109,25 @@ def settings(data: str, recipe: str) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A recipe that is tried on a split.
+
+    Attributes:
+        folder: holds the split's crops, as `prepare` leaves them.
+        device: `cpu` or `cuda`.
+        pooled: the start of recipe `POOLED`.
+    """
+
+    data: str
+    split: int
+    recipe: str
+    folder: Path
+    pooled: Path | None = None
+    device: str = "cpu"
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Trained:
     """A network that a recipe trained on a split.
 
@@ -126,58 +143,35 @@ class Trained:
     accuracy: float
 
 
-def trained(
-    data: str,
-    split: int,
-    recipe: str,
-    folder: Path,
-    device_name: str,
-    seed: int,
-    pooled: Path | None,
-) -> Trained:
-    """Train with a recipe on a split.
-
-    Args:
-        folder: holds the split's crops, as `prepare` leaves them.
-        pooled: the start of recipe `POOLED`.
-    """
-    given = settings(data, recipe) | {"device": device_name, "seed": seed}
+def trained(trial: Trial) -> Trained:
+    """Train with a recipe on a split."""
+    split, seed, folder = trial.split, trial.seed, trial.folder
+    given = settings(trial.data, trial.recipe) | {"device": trial.device, "seed": seed}
     params = Params.model_validate(with_params(given))
     device = start_torch(params.device, params.threads)
     reid = params.reid.of_branch("ori")
     of_split = people(folder, split, reid.input_size("ori"), seed)
-    named = str(pooled if recipe == POOLED else reid.pretrained)
+    named = str(trial.pooled if trial.recipe == POOLED else reid.pretrained)
     start = weights_file.read(pretrained.find(named, reid.model, None, folder))
     told = (
         *(of_split.images["train"], of_split.tables["train"].pid.to_numpy(), reid),
-        *(derive_seed(seed, "recipes", recipe, str(split)), device),
+        *(derive_seed(seed, "recipes", trial.recipe, str(split)), device),
     )
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
-        if recipe == TRIPLET:
+        if trial.recipe == TRIPLET:
             return Trained(rivals.triplet(*told, start), start, of_split, float("nan"))
         network, curve = train(*told, Checkpoints(Path(scratch), "key"), start)
     return Trained(network, start, of_split, float(curve.accuracy.iloc[-1]))
 
 
-def attempt(
-    data: str,
-    split: int,
-    recipe: str,
-    folder: Path,
-    device_name: str,
-    seed: int,
-    pooled: Path | None,
-) -> list[dict[str, object]]:
+def attempt(trial: Trial) -> list[dict[str, object]]:
     """Train with a recipe on a split; rows of data, split, recipe, share, mirrored and figures.
-
-    Args:
-        folder, pooled: as of `trained`.
 
     Returns:
         Figures are `rank1` and `mAP` in percent, `reranked_rank1` and `reranked_mAP`, and for
         `CENTRED_SHARES` those of `centred` and `whitened`.
     """
-    done = trained(data, split, recipe, folder, device_name, seed, pooled)
+    done = trained(trial)
     of_split, images = done.people, {role: done.people.images[role] for role in SIDES}
     found = []
     for share in SHARES:
@@ -197,10 +191,10 @@ def attempt(
             figures = {way: of_split.figures(of) for way, of in ways.items()}
             found.append(
                 {
-                    "data": data,
-                    "split": split,
-                    "recipe": recipe,
-                    "seed": seed,
+                    "data": trial.data,
+                    "split": trial.split,
+                    "recipe": trial.recipe,
+                    "seed": trial.seed,
                     "share": share,
                     "mirrored": mirrored,
                     **figures.pop(AS_THEY_ARE),
@@ -208,7 +202,7 @@ def attempt(
                     **{
                         f"{ranking}_{name}": figure
                         for ranking, of in {
-                            RERANKED: reranked(of_split, features),
+                            RERANKED: of_split.reranked(features),
                             **figures,
                         }.items()
                         for name, figure in of.items()
@@ -218,22 +212,10 @@ def attempt(
     return found
 
 
-def reranked(of_split: People, features: Features) -> dict[str, float]:
-    """Rank-1 and mAP in percent, re-ranked."""
-    query, gallery = (features[role] for role in SIDES)
-    judge = of_split.judge()
-    records.judge_reranked(judge, query, gallery, 1.0, at_once=len(query))
-    return in_percent(judge.results)
-
-
 def prepare(data: str, root: Path, split: int, folder: Path) -> None:
     """Leave the crops of a split, with its validation identities held out, in a folder."""
     place = {"data.root": str(root), "data.splits": 1, "data.first_split": split}
     Workspace(folder).run(settings(data, "plain") | place, "simulate")
-
-
-def _job(job: tuple[str, int, str, Path, str, int, Path | None]) -> list[dict[str, object]]:
-    return attempt(*job)
 
 
 def run(
@@ -255,15 +237,15 @@ def run(
     there = {(row["data"], row["split"], row["recipe"]) for row in rows}
     with tempfile.TemporaryDirectory() as scratch, get_context("fork").Pool(jobs) as pool:
         todo = [
-            (data, split, name, Path(scratch) / f"{data}_{split}", device, 1, pooled)
+            Trial(data, split, name, Path(scratch) / f"{data}_{split}", pooled, device)
             for name in names
             for data in sets
             for split in splits
             if (data, split, name) not in there
         ]
-        places = {(data, sets[data], split, folder) for data, split, _, folder, *_ in todo}
+        places = {(each.data, sets[each.data], each.split, each.folder) for each in todo}
         pool.starmap(prepare, sorted(places))
-        for number, found in enumerate(pool.imap_unordered(_job, todo), 1):
+        for number, found in enumerate(pool.imap_unordered(attempt, todo), 1):
             rows += found
             text = (
                 pd.DataFrame(rows)

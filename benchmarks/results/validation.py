@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from benchmarks.results.records import CENTRED, WHITENED
+from benchmarks.results.records import CENTRED, WHITENED, judge_reranked
 from numpy.typing import NDArray
 from torch import nn
 
@@ -61,6 +61,13 @@ class People:
         judge.judge(0, distances)
         return in_percent(judge.results)
 
+    def reranked(self, features: Features) -> dict[str, float]:
+        """Rank-1 and mAP in percent, held-out queries re-ranked all at once."""
+        query, gallery = (features[role] for role in SIDES)
+        judge = self.judge()
+        judge_reranked(judge, query, gallery, 1.0, at_once=len(query))
+        return in_percent(judge.results)
+
     def features(self, network: nn.Module, *, mirrored: bool) -> dict[str, Floats]:
         """Features of all roles."""
         return {
@@ -79,11 +86,14 @@ class People:
         matrix = within_people(less["train"], self.tables["train"].pid.to_numpy(), strength)
         return {role: whitened(of, matrix) for role, of in less.items()}
 
+    def moved(self, features: Features) -> dict[str, Features]:
+        """Features by what is done to them."""
+        less = self.centred(features)
+        return {AS_THEY_ARE: features, CENTRED: less, WHITENED: self.whitened(less)}
+
     def distances(self, features: Features) -> dict[str, Floats]:
         """Of held-out queries and gallery crops, by what is done to the features first."""
-        less = self.centred(features)
-        ways = {AS_THEY_ARE: features, CENTRED: less, WHITENED: self.whitened(less)}
-        return {way: between(of) for way, of in ways.items()}
+        return {way: between(of) for way, of in self.moved(features).items()}
 
 
 def between(features: Features) -> Floats:

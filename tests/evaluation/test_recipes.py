@@ -12,10 +12,10 @@ from benchmarks.results import recipes, workspace
 from pyramid_reid.core.errors import UserError
 
 
-def tried(folder, data, split, recipe, *_):
+def tried(folder, trial):
     """Rows of a trial that trains nothing, which leaves its name in a folder."""
-    (folder / f"{data} {split} {recipe}").touch(exist_ok=False)
-    of = {"data": data, "split": split, "recipe": recipe, "seed": 1}
+    (folder / f"{trial.data} {trial.split} {trial.recipe}").touch(exist_ok=False)
+    of = {"data": trial.data, "split": trial.split, "recipe": trial.recipe, "seed": 1}
     return [
         {**of, "share": share, "mirrored": "no", "rank1": 50.0, "mAP": 60.0 + share}
         for share in (0.0, 1.0)

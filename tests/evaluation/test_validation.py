@@ -65,14 +65,22 @@ def test_fusions_are_means_of_their_networks_distances(of_split, features, monke
     assert found["one from MSMT17", "centred"] == pytest.approx((100 + 100 / 3) / 2)
     assert found["one from pooled crops", "centred"] == 100
     assert found["two from each", "centred"] == 100  # three of four are right
-    assert len(rows) == 3 * sum(map(len, fusions.FUSIONS.values()))
+    assert found["one from MSMT17", "whitened, re-ranked"] == pytest.approx((100 + 100 / 3) / 2)
+    assert len(rows) == 4 * sum(map(len, fusions.FUSIONS.values()))
+
+
+def test_joined_features_of_networks_give_their_mean_similarity(features):
+    other = {role: of[:, ::-1] for role, of in features.items()}
+    both = fusions.joined([features, other])
+    mean = (between(features) + between(other)) / 2
+    np.testing.assert_allclose(1 - both["val_query"] @ both["val_gallery"].T, mean, atol=1e-6)
 
 
 def test_features_are_kept_by_what_they_come_from(of_split, features, monkeypatch, tmp_path):
     trained = []
 
-    def train(_data, _split, recipe, *_):
-        trained.append(recipe)
+    def train(trial):
+        trained.append(trial.recipe)
         monkeypatch.setattr(People, "features", lambda *_, **__: features)
         return recipes.Trained(torch.nn.Identity(), None, of_split, 100.0)
 
