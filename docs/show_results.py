@@ -44,7 +44,7 @@ from pyramid_reid.core.params import BRANCHES  # noqa: E402
 RECORDS = ROOT / "docs" / "results"
 RANKS = ("Rank-1", "Rank-5", "Rank-10")
 RERANKED = {"equal": records.RERANKED, records.WHITENED: records.WHITENED_RERANKED}
-"""Rankings that are re-ranked, and the names of what they become."""
+"""Rankings that are shown re-ranked, and their names then."""
 
 
 def read(block: str, data: str, name: str, folder: Path) -> list[Record]:
@@ -177,16 +177,16 @@ def ceiling(block: str, data: str, folder: Path) -> None:
 
 
 def seeds(block: str, data: str, folder: Path) -> None:
-    """Print the pyramid beside its control by the seed of their trainings."""
-    pairs = plan.OF_SEEDS.get(block)
-    if pairs is None:
-        raise UserError(f"the networks of {block} were trained by one seed")
-    names = {row.experiment for pair in pairs for row in pair}
+    """Print a row beside its control by the time that they were trained."""
+    repeated = plan.REPEATED.get(block)
+    if repeated is None:
+        raise UserError(f"the networks of {block} were trained once")
+    names = {row.experiment for pair in repeated.pairs for row in pair}
+    if not all(data in plan.BLOCKS[block].experiments[name].sets for name in names):
+        raise UserError(f"the networks of {block} were trained once on {data}")
     found = aligned({name: read(block, data, name, folder) for name in sorted(names)})
-    print(
-        f"{data}: {_splits(splits_of(found))}; Rank-1 / mAP, and what the pyramid gains", end="\n\n"
-    )
-    show(by_seed(found, pairs), "trained by")
+    print(f"{data}: {_splits(splits_of(found))}; Rank-1 / mAP, and what {repeated.gains} gains\n")
+    show(by_seed(found, repeated.pairs, repeated.called), "trained by")
 
 
 def reranked(block: str, data: str, folder: Path) -> None:

@@ -19,7 +19,8 @@ from benchmarks.fuzz.mutations import hostile, mutate
 from pyramid_reid.core import params, raw_set
 from pyramid_reid.core.crops import ROLES, Crop, CropStore, CropWriter
 from pyramid_reid.core.errors import UserError
-from pyramid_reid.evaluation.rankings import Judging, evaluate_splits
+from pyramid_reid.evaluation.rankings import Judging, evaluate_splits, reranked_name
+from pyramid_reid.evaluation.split_features import MOVED
 from pyramid_reid.reid.network import osnet
 from pyramid_reid.restoration.network import reconstructor
 from pyramid_reid.retrieval.distance import normalize, write_cosine_distances
@@ -118,7 +119,8 @@ def distances(folder: Path, rng: random.Random) -> Iterator[Attempt]:
         features = {
             name: normalize(numbers.random((4, 6), np.float32)) for name in ("query", "gallery")
         }
-        np.savez(split / "features.npz", **features)
+        moves = {"cameras": np.arange(2), "means": numbers.random((2, 6)), "whitening": np.eye(6)}
+        np.savez(split / "features.npz", **features, **moves)
         write_cosine_distances(split / "distmat.npy", **features)
         for camid, name in enumerate(features):
             people = {"pid": range(4), "camid": camid, "ratio": 1, "height": 9, "width": 4}
@@ -127,12 +129,16 @@ def distances(folder: Path, rng: random.Random) -> Iterator[Attempt]:
     folders = {branch: folder / branch for branch in params.BRANCHES}
     weights_ = dict.fromkeys(params.BRANCHES, 0.25)
     files = ["distmat.npy", "features.npz", "query.csv", "gallery.csv"]
+    asked = ("fused", *MOVED)
+    rankings = {*params.BRANCHES, *asked, *map(reranked_name, asked)}
     yield from one_damaged(
         folder,
         [f"h2/split_0/{name}" for name in files],
         rng,
-        lambda: evaluate_splits(folders, weights_, Judging(), Rerank(3, 2, 0.3)),
-        lambda done: set(done[0].results) == {"fused", "reranked", *params.BRANCHES},
+        lambda: evaluate_splits(
+            *(folders, weights_, Judging(), Rerank(3, 2, 0.3)), centred=True, whitened=True
+        ),
+        lambda done: set(done[0].results) == rankings,
         named="split_0",
     )
 

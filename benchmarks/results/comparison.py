@@ -229,7 +229,9 @@ def by_group(
     return pd.DataFrame(told).fillna("")
 
 
-def by_seed(records: Records, pairs: Sequence[tuple[Row, Row]]) -> pd.DataFrame:
+def by_seed(
+    records: Records, pairs: Sequence[tuple[Row, Row]], called: str = "seed"
+) -> pd.DataFrame:
     """A control and another row by the seed of their trainings, then their means over seeds.
 
     In the means, a query's figures are averaged over seeds before people are resampled: other seeds
@@ -237,12 +239,13 @@ def by_seed(records: Records, pairs: Sequence[tuple[Row, Row]]) -> pd.DataFrame:
 
     Args:
         pairs: of each seed the control and the other row, named as in the first pair.
+        called: what differs between the pairs, where it is more than the seed.
     """
     tables = [tuple(per_query(records, row) for row in pair) for pair in pairs]
-    numbered = [(f"seed {number}", *pair) for number, pair in enumerate(tables, 1)]
+    numbered = [(f"{called} {number}", *pair) for number, pair in enumerate(tables, 1)]
     means = [mean_of_seeds([pair[side] for pair in tables]) for side in range(2)]
     told = []
-    for name, theirs, ours in [*numbered, ("mean of seeds", *means)]:
+    for name, theirs, ours in [*numbered, (f"mean of {called}s", *means)]:
         texts = {"row": name}
         for row, of in zip(pairs[0], (theirs, ours), strict=True):
             shown = reached(of)

@@ -338,7 +338,7 @@ FUSED_WHITENED = Row("four seeds of ori, whitened", "whitened", WHITENED)
 TWO_STARTS = Row("two seeds from each start", "two_starts", "equal")
 TWO_STARTS_WHITENED = Row("two seeds from each start, whitened", "two_starts", WHITENED)
 OTHER_TWO = Row("two other seeds from each start", "two_starts_2", "equal")
-"""None of their networks is one of `TWO_STARTS`: another network for each branch."""
+"""Shares no network with `TWO_STARTS`: each branch has the other start."""
 OTHER_TWO_WHITENED = Row("two other seeds from each start, whitened", "two_starts_2", WHITENED)
 FROM_CROPS_WHITENED = Row(f"{FROM_CROPS.name}, whitened", "zero_shot_pooled_whitened", WHITENED)
 ZERO_SHOT_WHITENED = Row("ori alone, zero-shot, whitened", "zero_shot_whitened", WHITENED)
@@ -434,18 +434,39 @@ CEILING = Row("ori alone, queries not down-sampled", "ceiling", "ori")
 COMPARED = {"starts": AS_IT_IS}
 """By block: the row that each of its tables has, where it is not the control."""
 
-OF_SEEDS = {
-    "hypotheses": (
-        (CONTROL, Row("HAN pyramid", "han", "equal")),
-        (Row(CONTROL.name, "seeds_2", "equal"), Row("HAN pyramid", "han_2", "equal")),
-        (Row(CONTROL.name, "seeds_3", "equal"), Row("HAN pyramid", "han_3", "equal")),
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A comparison that was trained several times.
+
+    Attributes:
+        called: what one time is: a seed, or a set of networks.
+        gains: the name of what is compared with the control.
+        pairs: each time, the control and the other row.
+    """
+
+    called: str
+    gains: str
+    pairs: tuple[tuple[Row, Row], ...]
+
+
+REPEATED = {
+    "hypotheses": Repeated(
+        "seed",
+        "the pyramid",
+        (
+            (CONTROL, Row("HAN pyramid", "han", "equal")),
+            (Row(CONTROL.name, "seeds_2", "equal"), Row("HAN pyramid", "han_2", "equal")),
+            (Row(CONTROL.name, "seeds_3", "equal"), Row("HAN pyramid", "han_3", "equal")),
+        ),
     ),
-    "pooled": (
-        (FUSED_WHITENED, TWO_STARTS_WHITENED),
-        (FUSED_WHITENED, OTHER_TWO_WHITENED),
+    "pooled": Repeated(
+        "set",
+        "the second start",
+        ((FUSED_WHITENED, TWO_STARTS_WHITENED), (FUSED_WHITENED, OTHER_TWO_WHITENED)),
     ),
 }
-"""By block: control and what it is compared with, by the seed of the latter's trainings."""
+"""By block. Of `pooled` the control is one set, of whose networks each other set has two."""
 
 BESIDE = {"caviar4reid": "msmt17", "prid2011": "hypotheses"}
 """By set: the block from MSMT17 that `pooled` is compared with, of the more similar hardware."""

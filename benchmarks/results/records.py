@@ -41,19 +41,17 @@ FIXED_WEIGHTS: dict[str, dict[str, float]] = {
 }
 """Fusion weights that nobody chose on this data; the second ones are those of the public code."""
 
-RERANKED = "reranked"
+RERANKED = reranked_name("fused")
 """The ranking of equal weights, re-ranked by the published parameters: `evaluation.rerank`."""
 ALONE = "_alone"
 """Follows the name of a re-ranked ranking: each query by itself, as `pyramid-reid search --rerank`
 has it, so that no other query is a neighbour."""
-RERANKED_ALONE = RERANKED + ALONE
 
 CENTRED = "centred"
 """The ranking of equal weights, of features less the mean of their camera: `distances.centred`."""
 WHITENED = "whitened"
 """The same, of these features whitened within people: `distances.whitened`."""
 WHITENED_RERANKED = reranked_name(WHITENED)
-WHITENED_RERANKED_ALONE = WHITENED_RERANKED + ALONE
 
 CHOSEN_WEIGHTS = ("validation", "oracle_test")
 """Those that `sweep_weights` chooses, by their names in metrics/weights.json."""
@@ -74,12 +72,13 @@ class Record:
         about: what its JSON file holds: `params`, `metrics` (per ranking, percent), `weights`
             (per name), `restoration` (metrics/reconstructor.json), `dataset`, `seconds` and
             `cpu_seconds` (per stage that ran, and `BY_HAND`), where it ran, and the revision of
-            the code, with whether it was `clean`.
+            the code, with whether it was `clean`; `judged_by`, where a later revision judged the same
+            distances again.
         queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
             percent; rankings are the branches, the names of the fusion weights, `CENTRED` and
-            `WHITENED` where the params have them; and, where all branches were run, equal weights
-            and those two re-ranked, the first and the last with `ALONE`, too (older records lack
-            them).
+            `WHITENED` where the params have them; and, where all branches were run, `RERANKED`,
+            with those two `centred_reranked` and `WHITENED_RERANKED`, and of the first and last of
+            the three what each query reached with `ALONE` (older records lack some).
     """
 
     split: int
@@ -167,7 +166,8 @@ def _judged(
     """Figures of each branch and of the fusion with each weights; what each query reached, apart.
 
     Args:
-        weights: the first ones are equal; where all branches were run, also judged re-ranked.
+        weights: the first ones are equal; where all branches were run, also judged re-ranked,
+            and so are those of `moved`.
         moved: of `CENTRED` and `WHITENED`; the first weights are also judged so.
 
     Returns:

@@ -358,6 +358,25 @@ def test_moved_features_are_re_ranked_too(tmp_path):
         expected = report(evaluate_splits(others, HALVES, SINGLE, SMALL))
         assert metrics[way] == expected["fused"]
         assert metrics[f"{way}_reranked"] == expected["reranked"] != metrics["reranked"]
+    alone = {"ori": 1.0, "h1": 0.0}, SINGLE, SMALL
+    expected = report(evaluate_splits(folders, *alone, whitened=True))
+    (folders["h1"] / "split_0" / "features.npz").unlink()  # of weight 0: it takes no part
+    assert report(evaluate_splits(folders, *alone, whitened=True)) == expected
+    with pytest.raises(UserError, match=r"h1/split_0/features\.npz"):
+        evaluate_splits(*given)
+    np.savez(folders["ori"] / "split_0" / "features.npz", **features["ori"])  # without means
+    with pytest.raises(UserError, match=r"ori/split_0/features\.npz: .*run `dvc repro`"):
+        evaluate_splits(*given, centred=True)
+
+
+def test_what_is_not_asked_for_is_not_judged(tmp_path):
+    labels, features = shots(4)
+    folders = {branch: tmp_path / branch for branch in features}
+    write_features(folders, "split_0", labels, features)
+    moves = {"cameras": np.array([1, 2]), "means": np.ones((2, 8)), "whitening": np.eye(8)}
+    for branch, folder in folders.items():
+        np.savez(folder / "split_0" / "features.npz", **features[branch], **moves)
+    given = folders, HALVES, SINGLE, SMALL
     assert "centred_reranked" not in report(evaluate_splits(*given, whitened=True))
     assert "whitened_reranked" not in report(evaluate_splits(*given[:3], whitened=True))
 
@@ -425,9 +444,9 @@ def test_features_that_cannot_be_re_ranked_are_named(tmp_path, damage):
     }[damage]
     np.savez(tmp_path / "h1" / "split_0" / "features.npz", **of)
     message = {
-        "nan": "features of h1 must have rows of length 1; row 0 has nan",
+        "nan": "h1/split_0/features.npz: query features must have rows of length 1; row 0 has nan",
         "rows": "h1/split_0/features.npz: 4 query features for 6 crops",
-        "length": "features of h1 must have rows of length 1; row 0 has 3",
+        "length": "h1/split_0/features.npz: query features must have rows of length 1; row 0 has 3",
         "width": r"reranked, split_0: query features are \(6, 13\), gallery features \(18, 16\)",
     }[damage]
     with pytest.raises(UserError, match=message):

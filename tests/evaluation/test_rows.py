@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 from benchmarks.results import demo, plan, records, rows, workspace
+from benchmarks.results.workspace import read_option
 
 import show_results
 from pyramid_reid.core import params as params_module
@@ -119,6 +120,11 @@ def test_a_named_start_takes_the_branches_that_the_plan_has_it_for(tmp_path, cap
     }
     with pytest.raises(UserError, match="--start is missing"):
         rows.taken_over("pooled", "caviar4reid", "two_starts", "given", {}, None)
+    first, second = (
+        read_option(str(plan.settings("pooled", "caviar4reid", name, "given")["reid.pretrained"]))
+        for name in ("two_starts", "two_starts_2")
+    )
+    assert all({first[branch], second[branch]} == {"msmt17", "pooled"} for branch in BRANCHES)
     rows.commands("pooled", "caviar4reid", 1, "given")
     printed = capsys.readouterr().out.partition("# two_starts:")[2]
     command = printed.splitlines()[1]
@@ -220,8 +226,9 @@ def test_rows_name_what_the_experiments_record():
             for data in plan.BLOCKS[block].experiments[row.experiment].sets
         )
         assert {row.ranking for row in told} <= rankings
+        pairs = plan.REPEATED[block].pairs if block in plan.REPEATED else ()
         named = {row.experiment for row in told}
-        named |= {row.experiment for pair in plan.OF_SEEDS.get(block, ()) for row in pair}
+        named |= {row.experiment for pair in pairs for row in pair}
         others = set(plan.BLOCKS[block].experiments) - named
         assert named <= set(plan.BLOCKS[block].experiments)
         assert others <= {plan.CEILING.experiment, "aligned"}

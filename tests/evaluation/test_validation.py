@@ -9,6 +9,7 @@ from benchmarks.results.validation import People, between
 
 from pyramid_reid.evaluation.rankings import Judging
 from pyramid_reid.retrieval.distance import normalize
+from pyramid_reid.retrieval.rerank import Rerank, rerank
 from pyramid_reid.retrieval.whitening import whitened, within_people
 
 
@@ -60,13 +61,43 @@ def test_fusions_are_means_of_their_networks_distances(of_split, features, monke
     told |= {("pooled crops", seed): features for seed in (1, 2)}
     monkeypatch.setattr(fusions, "people", lambda *_: of_split)
     monkeypatch.setattr(fusions, "features", lambda _data, _split, *network: told[network[:2]])
+    joined, whitened_twice = [], fusions.joined([of_split.moved(features)["whitened"]] * 2)
+    judge_again = People.reranked
+
+    def noted(people, of):
+        joined.append(of)
+        return judge_again(people, of)
+
+    monkeypatch.setattr(People, "reranked", noted)
     rows = fusions.judged("caviar4reid", 0, tmp_path, tmp_path, tmp_path)
+    alike = [name for name, members in fusions.FUSIONS.items() for _ in members]
+    (of_two,) = (of for name, of in zip(alike, joined, strict=True) if "two from pooled" in name)
+    for role, of in whitened_twice.items():
+        np.testing.assert_array_equal(of_two[role], of)
     found = pd.DataFrame(rows).set_index(["fused", "features"]).rank1.groupby(level=[0, 1]).mean()
     assert found["one from MSMT17", "centred"] == pytest.approx((100 + 100 / 3) / 2)
     assert found["one from pooled crops", "centred"] == 100
     assert found["two from each", "centred"] == 100  # three of four are right
-    assert found["one from MSMT17", "whitened, re-ranked"] == pytest.approx((100 + 100 / 3) / 2)
     assert len(rows) == 4 * sum(map(len, fusions.FUSIONS.values()))
+
+
+def test_held_out_queries_are_re_ranked_all_at_once():
+    """With one gallery crop of each person, average precision is 1 over its rank."""
+    rng, pids = np.random.default_rng(1), np.repeat(np.arange(6), 4)
+    tables = {
+        "val_query": table(pids, np.full(24, 2)),
+        "val_gallery": table(np.arange(30), np.full(30, 1)),
+    }
+    people = rng.normal(size=(30, 16))
+    query = normalize(people[pids] + 1.5 * rng.normal(size=(24, 16)))
+    gallery = normalize(people + 0.5 * rng.normal(size=(30, 16)))
+    features = {"val_query": query, "val_gallery": gallery}
+    of_split = People("split_0", {}, tables, Judging())
+    distances = np.concatenate([run for _, run in rerank(query, gallery, 1.0, Rerank())])
+    own = distances[np.arange(24), pids]
+    expected = 100 * np.mean(1 / (distances <= own[:, None]).sum(axis=1))
+    assert of_split.reranked(features)["mAP"] == pytest.approx(expected)
+    assert of_split.figures(between(features))["mAP"] != pytest.approx(expected)
 
 
 def test_joined_features_of_networks_give_their_mean_similarity(features):

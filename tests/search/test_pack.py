@@ -155,12 +155,17 @@ def test_a_calibration_is_taken_over_and_tabled(broken):
     row = {"probability": 0.5, "distance": 0.421, "false_accepts": 1.25, "false_rejects": 12.5}
     told = {"calibration": fitted, "why_none": None, "thresholds": [row]}
     (broken / "data/evaluation/calibration.json").write_text(json.dumps(told))
+    figures = json.loads((broken / "metrics/fusion.json").read_text())
+    further = dict.fromkeys(("reranked", "whitened", "whitened_reranked"), figures["fused"])
+    (broken / "metrics/fusion.json").write_text(json.dumps(figures | further))
     assert run_stage(broken, "pack_model").startswith(
         "model of synthetic, split_0 of 1, calibrated"
     )
     assert description.read(broken / "data/model").calibration.slope == 9.5
     card = (broken / "data/model/README.md").read_text(encoding="utf-8")
     assert "| 0.5 | 0.421 | 1.25 | 12.50 |" in card
+    assert "| reranked |" in card
+    assert "| whitened" not in card  # a model does not whiten
 
 
 def test_the_bytes_depend_on_the_inputs_alone(run, broken):

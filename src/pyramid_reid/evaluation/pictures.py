@@ -25,6 +25,8 @@ MARKERS = {
     "whitened": "*",
 }
 """With `COLORS`, so that no one needs to tell colours apart."""
+WIDE = 7
+"""Letters of a name that the left margin has room for."""
 
 
 def look(name: str) -> dict[str, Any]:
@@ -59,12 +61,13 @@ def uncertainty(
 ) -> None:
     """Draw Rank-1 and mAP with their 95 % intervals over identities."""
     title = f"95 % intervals over {told['identities']} identities"
-    figure, axes = plot(3.2, "percent, higher is better", "", title)
     names = list(told["intervals"])
+    figure, axes = plot(max(3.2, 0.55 * len(names)), "percent, higher is better", "", title)
     for key, label, shift, marker in (("rank1", "Rank-1", -0.16, "o"), ("mAP", "mAP", 0.16, "D")):
         for place, name in enumerate(names):
             low, high = told["intervals"][name][key]
-            axes.plot([low, high], [place + shift] * 2, color=look(name)["color"], linewidth=2)
+            line = {key: value for key, value in look(name).items() if key != "marker"}
+            axes.plot([low, high], [place + shift] * 2, linewidth=2, **line)
             axes.plot(
                 metrics[name][key],
                 place + shift,
@@ -80,7 +83,10 @@ def uncertainty(
                 va="center",
                 fontsize="small",
             )
-    axes.set_yticks(range(len(names)), names)
+    labels = [name.replace("_", "\n") for name in names]
+    axes.set_yticks(range(len(names)), labels)
+    if max(map(len, names)) > WIDE:
+        figure.subplots_adjust(left=0.16)
     axes.invert_yaxis()
     low, high = axes.get_xlim()
     axes.set_xlim(low, high + 0.16 * (high - low))  # room for the last label

@@ -81,7 +81,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def names(queries: pd.DataFrame) -> list[str]:
-    """The rankings of a table: fused, then the branches."""
+    """The rankings of a table: fused, the branches, then further ones."""
     return [name.removesuffix(".rank1") for name in queries.columns if name.endswith(".rank1")]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyramid_reid.core.crops import splits
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
 from pyramid_reid.core.runtime import derive_seed
-from pyramid_reid.evaluation.split_features import MOVED, joined_features, moved_runs
+from pyramid_reid.evaluation.split_features import MOVED, Sides, joined_features, moved_runs
 from pyramid_reid.retrieval.distance import DistanceReader
 from pyramid_reid.retrieval.fusion import fuse
 from pyramid_reid.retrieval.metrics import (
@@ -105,16 +105,17 @@ def evaluate_splits(
     Args:
         folders: of each branch's distances, with a subfolder per split.
         weights: of each branch.
-        reranking: also judge the re-ranked fused distance, as `reranked`; and those of centred and
-            whitened features where they are judged. Each single-shot gallery is re-ranked by
-            itself: a crop that was not drawn is no neighbour of those that were.
+        reranking: also judge the re-ranked fused distance, as `reranked`; with `centred` and
+            `whitened` also those, as `centred_reranked` and `whitened_reranked`. Each single-shot
+            gallery is re-ranked by itself: a crop that was not drawn is no neighbour of those that
+            were.
         centred: also judge the fused distance of features less the mean of their camera, as
             `centred`.
         whitened: also judge that of those features whitened within people, as `whitened`.
 
     Raises:
-        UserError: the branches do not belong together, a distance is NaN, or no query has a true
-            match.
+        UserError: the branches do not belong together, a distance is NaN, no query has a true
+            match, or features that are asked for are missing or damaged.
     """
     done = []
     for name in common_splits(folders):
@@ -141,7 +142,7 @@ def evaluate_splits(
             for each, ranking in again.items():
                 joined = joined_features(in_split, weights, query, gallery, ranking)
                 try:
-                    _judge_reranked(judges[each], *joined, sum(weights.values()), reranking)
+                    _judge_reranked(judges[each], joined, sum(weights.values()), reranking)
                 except ValueError as error:
                     raise UserError(f"{each}, {name}: {error}") from error
         results = {each: judge.results for each, judge in judges.items()}
@@ -154,14 +155,9 @@ def reranked_name(ranking: str) -> str:
     return "reranked" if ranking == "fused" else f"{ranking}_reranked"
 
 
-def _judge_reranked(
-    judge: Judge,
-    query: NDArray[np.float32],
-    gallery: NDArray[np.float32],
-    total: float,
-    settings: Rerank,
-) -> None:
-    """Judge re-ranked queries, each drawn gallery by itself; features and total as of `rerank`."""
+def _judge_reranked(judge: Judge, joined: Sides, total: float, settings: Rerank) -> None:
+    """Judge re-ranked queries, each drawn gallery by itself; arguments as of `rerank`."""
+    query, gallery = joined
     for draw in range(judge.num_draws):
         for start, run in rerank(query, gallery[judge.gallery(draw)], total, settings):
             judge.judge(start, run, draw)

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyramid_reid.core.errors import DAMAGED, UserError, reason
+from pyramid_reid.retrieval.arrays import unit_features
 from pyramid_reid.retrieval.camera_mean import centred
 from pyramid_reid.retrieval.distance import cosine_distances
 from pyramid_reid.retrieval.fusion import fuse, taking_part
@@ -22,7 +23,8 @@ Floats = NDArray[np.float32]
 Sides = tuple[Annotated[Floats, "num_query D"], Annotated[Floats, "num_gallery D"]]
 
 MOVED = ("centred", "whitened")
-"""Rankings by features that were centred, and whitened, by what training crops taught."""
+"""Rankings by features that were moved: centred by camera means of training crops, then perhaps
+whitened by a matrix that comes from them, too."""
 
 
 def of_branch(folder: Path, query: pd.DataFrame, gallery: pd.DataFrame, ranking: str) -> Sides:
@@ -33,21 +35,24 @@ def of_branch(folder: Path, query: pd.DataFrame, gallery: pd.DataFrame, ranking:
         ranking: `fused`: features as they are; or of `MOVED`.
 
     Raises:
-        UserError: the file is missing, damaged, of other crops, or has no means or no whitening.
+        UserError: the file is missing, damaged, of other crops, of features that are not of length
+            1, or has no means or no whitening.
     """
     path = folder / "features.npz"
     try:
         with np.load(path) as file:
-            sides = [file["query"], file["gallery"]]
-            for role, of, labels in zip(("query", "gallery"), sides, (query, gallery), strict=True):
-                if len(of) != len(labels):
-                    raise ValueError(f"{len(of)} {role} features for {len(labels)} crops")
+            tables = {"query": query, "gallery": gallery}
+            sides = [unit_features(file[role], f"{role} features") for role in tables]
+            for (role, table), of in zip(tables.items(), sides, strict=True):
+                if len(of) != len(table):
+                    raise ValueError(f"{len(of)} {role} features for {len(table)} crops")
             if ranking in MOVED:
                 means = dict(zip(file["cameras"].tolist(), file["means"], strict=True))
-                cameras = (labels.camid.to_numpy() for labels in (query, gallery))
+                cameras = (table.camid.to_numpy() for table in tables.values())
                 sides = [centred(*of, means) for of in zip(sides, cameras, strict=True)]
             if ranking == "whitened":
-                sides = [whitened(of, file["whitening"]) for of in sides]
+                matrix = file["whitening"]
+                sides = [whitened(of, matrix) for of in sides]
     except DAMAGED as error:
         raise UserError(f"{path}: {reason(error)}; run `dvc repro`") from error
     return sides[0], sides[1]
@@ -95,14 +100,11 @@ def joined_features(
         ranking: as of `of_branch`.
 
     Raises:
-        UserError: as of `of_branch`, or features are not of length 1.
+        UserError: as of `of_branch`.
     """
     used = {branch: weights[branch] for branch in taking_part(weights)}
     sides = {branch: of_branch(folders[branch], query, gallery, ranking) for branch in used}
-    try:
-        return (
-            join({branch: ours for branch, (ours, _) in sides.items()}, used),
-            join({branch: theirs for branch, (_, theirs) in sides.items()}, used),
-        )
-    except ValueError as error:
-        raise UserError(f"{', '.join(map(str, folders.values()))}: {error}") from error
+    return (
+        join({branch: ours for branch, (ours, _) in sides.items()}, used),
+        join({branch: theirs for branch, (_, theirs) in sides.items()}, used),
+    )
