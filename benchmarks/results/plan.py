@@ -214,12 +214,11 @@ FROM_POOL = Block(
     {
         "seeds": Experiment(IDENTITY),
         "centred": Experiment(IDENTITY | LESS_MEAN),
-        "whitened": Experiment(IDENTITY | WHITE, sets=("caviar4reid",)),
+        "whitened": Experiment(IDENTITY | WHITE),
         "two_starts": Experiment(
             IDENTITY
             | WHITE
-            | {"reid.pretrained": f"{{ori:{POOLED_START},h1:{POOLED_START},h2:msmt17,h3:msmt17}}"},
-            sets=("caviar4reid",),
+            | {"reid.pretrained": f"{{ori:{POOLED_START},h1:{POOLED_START},h2:msmt17,h3:msmt17}}"}
         ),
         "two_starts_2": Experiment(
             IDENTITY

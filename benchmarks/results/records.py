@@ -72,8 +72,8 @@ class Record:
         about: what its JSON file holds: `params`, `metrics` (per ranking, percent), `weights`
             (per name), `restoration` (metrics/reconstructor.json), `dataset`, `seconds` and
             `cpu_seconds` (per stage that ran, and `BY_HAND`), where it ran, and the revision of
-            the code, with whether it was `clean`; `judged_by`, where a later revision judged the same
-            distances again.
+            the code, with whether it was `clean`; `judged_by`, where a later revision judged the
+            same distances again.
         queries: a row per query, columns `queries.KEYS` without `split`, then RANKING.FIGURE in
             percent; rankings are the branches, the names of the fusion weights, `CENTRED` and
             `WHITENED` where the params have them; and, where all branches were run, `RERANKED`,
