@@ -218,7 +218,8 @@ FROM_POOL = Block(
         "two_starts": Experiment(
             IDENTITY
             | WHITE
-            | {"reid.pretrained": f"{{ori:{POOLED_START},h1:{POOLED_START},h2:msmt17,h3:msmt17}}"}
+            | {"reid.pretrained": f"{{ori:{POOLED_START},h1:{POOLED_START},h2:msmt17,h3:msmt17}}"},
+            sets=("caviar4reid",),
         ),
         "two_starts_2": Experiment(
             IDENTITY
