@@ -140,9 +140,11 @@ def evaluate_splits(
                 judges[each].judge(start, run)
         if reranking:
             for each, ranking in again.items():
-                joined = joined_features(in_split, weights, query, gallery, ranking)
-                try:
-                    _judge_reranked(judges[each], joined, sum(weights.values()), reranking)
+                given = in_split, weights, query, gallery, ranking
+                try:  # features of one ranking at a time: no name keeps them
+                    _judge_reranked(
+                        judges[each], joined_features(*given), sum(weights.values()), reranking
+                    )
                 except ValueError as error:
                     raise UserError(f"{each}, {name}: {error}") from error
         results = {each: judge.results for each, judge in judges.items()}
